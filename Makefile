@@ -1,0 +1,195 @@
+# Every way in; `make help` lists them.
+#
+# What is built goes to $(BUILD), what is measured to $(RESULTS)/<device>. Objects follow the
+# folders: whatever .c or .cu stands in kernels/*/ is compiled, so a new variant needs no line here.
+
+BUILD ?= build
+RESULTS ?= results
+PREFIX ?= /usr/local
+JOBS ?= $(shell nproc)
+
+# ---- what there is to build with -------------------------------------------------------------
+
+PKG_CONFIG ?= pkg-config
+AR ?= ar
+PACKAGES := gcc g++ make pkg-config git libopenblas-openmp-dev libjansson-dev libbenchmark-dev \
+            gnuplot-nox
+DEVELOPER_PACKAGES := clang-format cppcheck valgrind
+
+# x86-64-v3 (AVX2 and FMA, any x86 server since 2013) where the machine has it.
+ifneq ($(shell grep -s -m1 -w avx2 /proc/cpuinfo),)
+CPU_ARCH ?= -march=x86-64-v3
+endif
+
+WARNINGS := -Wall -Wextra -Werror
+C_WARNINGS := $(WARNINGS) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
+OPTIMIZE := -O3 -g
+ifdef SANITIZE
+BUILD := $(BUILD)/sanitize
+OPTIMIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+endif
+
+OPENBLAS_CFLAGS = $(shell $(PKG_CONFIG) --cflags openblas)
+OPENBLAS_LIBS = $(shell $(PKG_CONFIG) --libs openblas)
+JANSSON_LIBS = $(shell $(PKG_CONFIG) --libs jansson)
+BENCHMARK_LIBS = $(shell $(PKG_CONFIG) --libs benchmark 2>/dev/null || echo -lbenchmark -lpthread)
+
+CPPFLAGS += -I. -Iinclude -MMD -MP $(OPENBLAS_CFLAGS)
+COMMON_FLAGS = $(OPTIMIZE) $(CPU_ARCH) -fopenmp -fPIC -fvisibility=hidden
+ALL_CFLAGS = -std=gnu11 $(C_WARNINGS) $(COMMON_FLAGS) $(CFLAGS)
+ALL_CXXFLAGS = -std=c++17 $(WARNINGS) $(COMMON_FLAGS) $(CXXFLAGS)
+LIBRARY_LIBS = $(OPENBLAS_LIBS) -lgomp -lm
+
+# ---- what is built ---------------------------------------------------------------------------
+
+VERSION := $(shell awk '/define TNL_VERSION_(MAJOR|MINOR|PATCH)/ {v = v s $$3; s = "."} END {print v}' include/tnl.h)
+SONAME := libtnl.so.$(firstword $(subst ., ,$(VERSION)))
+
+REFERENCE := $(wildcard reference/*.c)
+LIBRARY_C := $(wildcard core/*.c kernels/*/*.c model/*.c)
+LIBRARY_OBJECTS := $(LIBRARY_C:%.c=$(BUILD)/%.o) $(REFERENCE:%.c=$(BUILD)/%.o) \
+                   $(REFERENCE:%.c=$(BUILD)/%.naive.o)
+VERIFY_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard verify/*.c))
+BENCH_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(wildcard bench/*.c bench/*.cc)))
+PLOTS_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard plots/*.c))
+# What bench takes from verify: the maker of problems and the device's name.
+SHARED_OBJECTS := $(addprefix $(BUILD)/verify/,problem.o memory.o device.o)
+OBJECTS := $(LIBRARY_OBJECTS) $(VERIFY_OBJECTS) $(BENCH_OBJECTS) $(PLOTS_OBJECTS)
+
+LIBRARIES := $(BUILD)/libtnl.a $(BUILD)/$(SONAME)
+PROGRAMS := $(BUILD)/tnl-verify $(BUILD)/tnl-bench $(BUILD)/tnl-extract $(BUILD)/readme-example
+
+.DEFAULT_GOAL := build
+.PHONY: help setup setup-developer build all verify bench plots readme install lint format clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make setup             install what is missing (apt), or print the command that does'
+	@echo 'make build             the library and the programs, into $(BUILD)/'
+	@echo 'make verify            judge every row: FILTER=part QUICK=1 SEED=n GOLDEN=dir'
+	@echo 'make bench             time every row: FILTER=regex QUICK=1 COMPARE=old.json'
+	@echo 'make plots             draw the figures from $(RESULTS)/<device>/bench.json'
+	@echo 'make readme            put the numbers of DEVICE=name into README.md'
+	@echo 'make install           library, header and tnl.pc: PREFIX=$(PREFIX) DESTDIR='
+	@echo 'make lint, make format clang-format and cppcheck; rewrite in place'
+	@echo 'make clean             remove $(BUILD)/'
+	@echo 'With any of them: SANITIZE=1 (address, undefined behaviour), RESULTS=dir, BUILD=dir'
+
+# ---- setting up ------------------------------------------------------------------------------
+
+# Install the packages that dpkg does not know as installed: as root, with sudo where it asks no
+# password, or not at all.
+define install_packages
+@missing=; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+if [ -z "$$missing" ]; then echo "setup: nothing is missing"; exit 0; fi; \
+command="apt-get update && apt-get install -y --no-install-recommends$$missing"; \
+if ! command -v apt-get >/dev/null; then echo "setup: install these with your package manager:$$missing"; exit 1; \
+elif [ "$$(id -u)" = 0 ]; then DEBIAN_FRONTEND=noninteractive sh -c "$$command"; \
+elif sudo -n true 2>/dev/null; then sudo DEBIAN_FRONTEND=noninteractive sh -c "$$command"; \
+else echo "setup: run this as root, then again:"; echo "  $$command"; exit 1; fi
+endef
+
+setup:
+	$(call install_packages,$(PACKAGES))
+
+setup-developer:
+	$(call install_packages,$(PACKAGES) $(DEVELOPER_PACKAGES))
+
+# ---- building --------------------------------------------------------------------------------
+
+# The work is done by a second make, in parallel; the goals above it stay in order.
+build:
+	@$(PKG_CONFIG) --exists openblas jansson || { echo 'run "make setup" first'; exit 1; }
+	@command -v nvcc >/dev/null || echo 'no nvcc found: building for the CPU'
+	@+$(MAKE) --no-print-directory -j$(JOBS) all
+
+all: $(LIBRARIES) $(PROGRAMS)
+
+# Rebuild everything when the compilers or flags change.
+FLAGS := $(CC) $(CXX) $(ALL_CFLAGS) $(ALL_CXXFLAGS)
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D); echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+FORCE:
+
+$(OBJECTS): $(BUILD)/flags
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D); echo '  CC  $<'
+	@$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -c $< -o $@
+$(BUILD)/%.naive.o: %.c
+	@mkdir -p $(@D); echo '  CC  $< (naive)'
+	@$(CC) $(CPPFLAGS) -DTNL_NAIVE $(ALL_CFLAGS) -c $< -o $@
+$(BUILD)/%.o: %.cc
+	@mkdir -p $(@D); echo '  CXX $<'
+	@$(CXX) $(CPPFLAGS) $(ALL_CXXFLAGS) -c $< -o $@
+-include $(OBJECTS:.o=.d)
+
+$(BUILD)/libtnl.a: $(LIBRARY_OBJECTS)
+	@echo '  AR  $@'; rm -f $@; $(AR) rcs $@ $^
+$(BUILD)/$(SONAME): $(LIBRARY_OBJECTS) core/libtnl.map
+	@echo '  LD  $@'
+	@$(CC) $(ALL_CFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--version-script,core/libtnl.map \
+	    -Wl,--no-undefined $(LIBRARY_OBJECTS) $(LDFLAGS) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
+	@ln -sf $(SONAME) $(BUILD)/libtnl.so
+
+LINK = @echo '  LD  $@'; $(CXX) $(ALL_CXXFLAGS) $(filter %.o %.a,$^) $(LDFLAGS)
+$(BUILD)/tnl-verify: $(VERIFY_OBJECTS) $(BUILD)/libtnl.a
+	$(LINK) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
+$(BUILD)/tnl-bench: $(BENCH_OBJECTS) $(SHARED_OBJECTS) $(BUILD)/libtnl.a
+	$(LINK) $(BENCHMARK_LIBS) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
+$(BUILD)/tnl-extract: $(PLOTS_OBJECTS)
+	$(LINK) $(JANSSON_LIBS) -lm -o $@
+
+# The program that the README shows, compiled as the README says.
+$(BUILD)/readme-example.c: README.md
+	@mkdir -p $(@D); awk '/^```c$$/ {on = 1; next} /^```$$/ {on = 0} on' $< > $@
+$(BUILD)/readme-example: $(BUILD)/readme-example.c $(BUILD)/$(SONAME)
+	@echo '  LD  $@'
+	@$(CC) $(C_WARNINGS) $(ALL_CFLAGS) -Iinclude $< -L$(BUILD) -Wl,-rpath,'$$ORIGIN' -ltnl -lm -o $@
+
+# ---- running ---------------------------------------------------------------------------------
+
+verify: build
+	@$(BUILD)/tnl-verify --results=$(RESULTS) --example=$(BUILD)/readme-example \
+	    --golden=$(or $(GOLDEN),verify/golden) \
+	    $(if $(FILTER),--filter='$(FILTER)') $(if $(SEED),--seed=$(SEED)) $(if $(QUICK),--quick)
+
+bench: build | $(filter verify,$(MAKECMDGOALS))
+	@$(BUILD)/tnl-bench --results=$(RESULTS) $(if $(FILTER),--benchmark_filter='$(FILTER)') \
+	    $(if $(COMPARE),--compare='$(COMPARE)') $(if $(QUICK),--quick)
+
+# DEVICE: a folder of results; by default this machine's.
+DEVICE = $(shell $(BUILD)/tnl-bench --print-device)
+plots: build | $(filter bench,$(MAKECMDGOALS))
+	@RESULTS='$(RESULTS)' BUILD='$(BUILD)' plots/draw.sh '$(DEVICE)'
+
+readme: build
+	@$(BUILD)/tnl-extract readme README.md $(RESULTS)/$(DEVICE)/bench.json
+
+# ---- installing ------------------------------------------------------------------------------
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -m 644 include/tnl.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 $(BUILD)/libtnl.a $(DESTDIR)$(PREFIX)/lib/
+	install -m 755 $(BUILD)/$(SONAME) $(DESTDIR)$(PREFIX)/lib/libtnl.so.$(VERSION)
+	ln -sf libtnl.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libtnl.so
+	printf '%s\n' 'prefix=$(PREFIX)' 'Name: tnl' 'URL: https://github.com/tnl/tnl' \
+	    'Description: Linear attention for TransNormerLLM, without Triton' \
+	    'Version: $(VERSION)' 'Cflags: -I$${prefix}/include' \
+	    'Libs: -L$${prefix}/lib -ltnl' 'Libs.private: $(LIBRARY_LIBS) $(JANSSON_LIBS)' \
+	    > $(DESTDIR)$(PREFIX)/lib/pkgconfig/tnl.pc
+
+# ---- keeping it clean ------------------------------------------------------------------------
+
+SOURCES := $(shell git ls-files -co --exclude-standard '*.c' '*.h' '*.cc' '*.cu' '*.cuh' 2>/dev/null)
+lint:
+	clang-format --dry-run -Werror $(SOURCES)
+	cppcheck --quiet --error-exitcode=1 --std=c11 --language=c --inline-suppr -I. -Iinclude \
+	    --enable=warning,performance,portability --suppressions-list=core/cppcheck.suppress \
+	    -j$(JOBS) $(filter %.c,$(SOURCES))
+format:
+	clang-format -i $(SOURCES)
+
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,21 @@
+/* Every operator's name in lower and upper case, for what must be made once for each: OPERATOR is
+ * defined by whoever includes this. */
+/* clang-format off */
+OPERATOR(srmsnorm_forward, SRMSNORM_FORWARD)
+OPERATOR(srmsnorm_backward, SRMSNORM_BACKWARD)
+OPERATOR(srmsnorm_residual_forward, SRMSNORM_RESIDUAL_FORWARD)
+OPERATOR(srmsnorm_residual_backward, SRMSNORM_RESIDUAL_BACKWARD)
+OPERATOR(srmsnorm_gate_forward, SRMSNORM_GATE_FORWARD)
+OPERATOR(srmsnorm_gate_backward, SRMSNORM_GATE_BACKWARD)
+OPERATOR(qkvu_activation_forward, QKVU_ACTIVATION_FORWARD)
+OPERATOR(qkvu_activation_backward, QKVU_ACTIVATION_BACKWARD)
+OPERATOR(attention_forward, ATTENTION_FORWARD)
+OPERATOR(attention_backward, ATTENTION_BACKWARD)
+OPERATOR(attention_forward_backward, ATTENTION_FORWARD_BACKWARD)
+OPERATOR(sglu_gate, SGLU_GATE)
+OPERATOR(sglu_down, SGLU_DOWN)
+OPERATOR(sglu_forward, SGLU_FORWARD)
+OPERATOR(sglu_backward, SGLU_BACKWARD)
+OPERATOR(qkvu_projection_forward, QKVU_PROJECTION_FORWARD)
+OPERATOR(qkvu_projection_backward, QKVU_PROJECTION_BACKWARD)
+OPERATOR(decode, DECODE)
