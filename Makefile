@@ -53,7 +53,7 @@ VERIFY_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard verify/*.c))
 BENCH_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(wildcard bench/*.c bench/*.cc)))
 PLOTS_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard plots/*.c))
 # What bench takes from verify: the maker of problems and the device's name.
-SHARED_OBJECTS := $(addprefix $(BUILD)/verify/,problem.o memory.o device.o)
+SHARED_OBJECTS := $(addprefix $(BUILD)/verify/,problem.o plan.o values.o memory.o device.o)
 OBJECTS := $(LIBRARY_OBJECTS) $(VERIFY_OBJECTS) $(BENCH_OBJECTS) $(PLOTS_OBJECTS)
 
 LIBRARIES := $(BUILD)/libtnl.a $(BUILD)/$(SONAME)
@@ -144,7 +144,7 @@ $(BUILD)/readme-example.c: README.md
 	@mkdir -p $(@D); awk '/^```c$$/ {on = 1; next} /^```$$/ {on = 0} on' $< > $@
 $(BUILD)/readme-example: $(BUILD)/readme-example.c $(BUILD)/$(SONAME)
 	@echo '  LD  $@'
-	@$(CC) $(C_WARNINGS) $(ALL_CFLAGS) -Iinclude $< -L$(BUILD) -Wl,-rpath,'$$ORIGIN' -ltnl -lm -o $@
+	@$(CC) $(ALL_CFLAGS) -Iinclude $< -L$(BUILD) -Wl,-rpath,'$$ORIGIN' -ltnl -lm -o $@
 
 # ---- running ---------------------------------------------------------------------------------
 

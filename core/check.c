@@ -75,6 +75,7 @@ static tnl_status check_strides(const tnl_call *call, const tnl_argument *argume
 /* A tensor by itself. *t has its strides filled in on return. */
 static tnl_status check_tensor(const tnl_call *call, const tnl_argument *argument, tnl_tensor *t) {
     const char *op = tnl_operators[call->op].name;
+    const char *first = tnl_operators[call->op].argument[0].name;
     char shape[32];
     tnl_shape_text(argument, shape, sizeof shape);
     tnl_type type = argument->type != TNL_NO_TYPE ? argument->type : call->type;
@@ -83,8 +84,10 @@ static tnl_status check_tensor(const tnl_call *call, const tnl_argument *argumen
                                   : FAIL(call, "%s: %s is NULL, expected %s data of shape %s", op,
                                          argument->name, tnl_type_name(type), shape);
     if (t->type != type)
-        return FAIL(call, "%s: %s.type is %s (%d), expected %s", op, argument->name,
-                    tnl_type_name(t->type), (int)t->type, tnl_type_name(type));
+        return FAIL(call, "%s: %s.type is %s (%d), expected %s%s%s", op, argument->name,
+                    tnl_type_name(t->type), (int)t->type, tnl_type_name(type),
+                    argument->type == TNL_NO_TYPE ? " as in " : "",
+                    argument->type == TNL_NO_TYPE ? first : "");
     if (t->rank != argument->rank)
         return FAIL(call, "%s: %s.rank is %d, expected %d, shape %s", op, argument->name, t->rank,
                     argument->rank, shape);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/cuda.h"
+
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
 
@@ -24,18 +26,22 @@ tnl_status tnl_context_create(tnl_device device, int index, tnl_context **contex
     *context = NULL;
     if ((device != TNL_CPU && device != TNL_CUDA) || index < 0 || (device == TNL_CPU && index > 0))
         return TNL_INVALID_ARGUMENT;
-    if (device == TNL_CUDA)
-        return TNL_NO_DEVICE;
     tnl_context *made = calloc(1, sizeof *made);
     if (!made)
         return TNL_OUT_OF_MEMORY;
     made->device = device;
     made->index = index;
-    *context = made;
-    return TNL_OK;
+    tnl_status status = device == TNL_CUDA ? tnl_cuda_open(made) : TNL_OK;
+    if (status == TNL_OK)
+        *context = made;
+    else
+        free(made);
+    return status;
 }
 
 void tnl_context_destroy(tnl_context *context) {
+    if (context && context->device == TNL_CUDA)
+        tnl_cuda_close(context);
     free(context);
 }
 

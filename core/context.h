@@ -8,12 +8,22 @@ struct tnl_context {
     tnl_device device;
     int index;
     int compute_capability; /* CUDA: 90 for 9.0; CPU: 0 */
-    void *stream;           /* cudaStream_t */
+    int multiprocessors;    /* CUDA */
+    void *stream;           /* CUDA: cudaStream_t */
+    void *cublas;           /* CUDA: cublasHandle_t */
     char error[1024];
 };
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* Set the context's error text and return the status. context may be NULL: no text. */
 __attribute__((format(printf, 3, 4))) tnl_status tnl_fail(tnl_context *context, tnl_status status,
                                                           const char *format, ...);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -9,6 +9,10 @@
 
 #include "core/call.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* What the elements of an input must satisfy, beyond its type. */
 typedef enum tnl_content {
     CONTENT_ANY = 0,
@@ -93,5 +97,9 @@ tnl_operator tnl_find_operator(const char *name);
 double tnl_call_bytes(const tnl_call *call);
 /* The bytes of a tensor's elements (not of the gaps between them). */
 double tnl_tensor_bytes(const tnl_tensor *tensor);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -8,6 +8,10 @@
 #define TNL_F32 TNL_TYPE_BIT(TNL_FLOAT32)
 #define TNL_ALL_FLOATS (TNL_F32 | TNL_TYPE_BIT(TNL_FLOAT16) | TNL_TYPE_BIT(TNL_BFLOAT16))
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Element i of an array of a floating-point type, widened exactly. */
 double tnl_load(const void *data, tnl_type type, int64_t i);
 /* Store x as element i, rounded to nearest even; beyond the type's range it becomes infinite. */
@@ -17,5 +21,9 @@ void tnl_store(void *data, tnl_type type, int64_t i, double x);
 double tnl_round(tnl_type type, double x);
 /* The distance from |x| to the next larger number of the type; the smallest one's at 0. */
 double tnl_ulp(tnl_type type, double x);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

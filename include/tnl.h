@@ -12,11 +12,11 @@
  *     tnl_context *context;
  *     tnl_context_create(TNL_CPU, 0, &context);
  *     tnl_attention_forward_args args = {
- *         .q = {q, TNL_FLOAT32, 4, {b, h, n, d}},    // strides left out: contiguous
- *         .k = {k, TNL_FLOAT32, 4, {b, h, n, d}},
- *         .v = {v, TNL_FLOAT32, 4, {b, h, n, e}},
- *         .slope = {slope, TNL_FLOAT32, 1, {h}},
- *         .o = {o, TNL_FLOAT32, 4, {b, h, n, e}},
+ *         .q = tnl_4d(q, TNL_FLOAT32, b, h, n, d),
+ *         .k = tnl_4d(k, TNL_FLOAT32, b, h, n, d),
+ *         .v = tnl_4d(v, TNL_FLOAT32, b, h, n, e),
+ *         .slope = tnl_1d(slope, TNL_FLOAT32, h),
+ *         .o = tnl_4d(o, TNL_FLOAT32, b, h, n, e),
  *     };                                             // tensors left out: absent
  *     size_t bytes;
  *     tnl_attention_forward_workspace(context, &args, NULL, &bytes);
@@ -123,6 +123,26 @@ typedef struct tnl_tensor {
     int64_t shape[TNL_MAX_RANK];
     int64_t stride[TNL_MAX_RANK]; /* in elements; all zero: contiguous */
 } tnl_tensor;
+
+/* Contiguous tensors of 1 to 4 dimensions. For another layout set .stride. */
+static inline tnl_tensor tnl_4d(const void *data, tnl_type type, int64_t n0, int64_t n1, int64_t n2,
+                                int64_t n3) {
+    tnl_tensor t = {(void *)data, type, 4, {n0, n1, n2, n3}, {0, 0, 0, 0}};
+    return t;
+}
+static inline tnl_tensor tnl_3d(const void *data, tnl_type type, int64_t n0, int64_t n1,
+                                int64_t n2) {
+    tnl_tensor t = {(void *)data, type, 3, {n0, n1, n2, 0}, {0, 0, 0, 0}};
+    return t;
+}
+static inline tnl_tensor tnl_2d(const void *data, tnl_type type, int64_t n0, int64_t n1) {
+    tnl_tensor t = {(void *)data, type, 2, {n0, n1, 0, 0}, {0, 0, 0, 0}};
+    return t;
+}
+static inline tnl_tensor tnl_1d(const void *data, tnl_type type, int64_t n0) {
+    tnl_tensor t = {(void *)data, type, 1, {n0, 0, 0, 0}, {0, 0, 0, 0}};
+    return t;
+}
 
 /* ---- context ---------------------------------------------------------------------------- */
 

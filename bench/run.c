@@ -1,0 +1,280 @@
+/*
+ * One row: its inputs made from the seed, its workspace, a warm-up, and then the samples, one
+ * launch each, through the very function that a user calls.
+ *
+ * A row can be skipped, with the reason in its place: when the memory that it needs is not there,
+ * when no variant of that name takes the call, or when it would try one's patience. The last is
+ * foreseen from the row's own curve: the last two sizes give the power of the size that the time
+ * grows with, and that gives the next.
+ */
+#include "bench/run.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "verify/device.h"
+#include "verify/memory.h"
+
+typedef struct curve_end {
+    double size[2], seconds[2]; /* of the last two rows that ran, the later one second */
+} curve_end;
+
+enum { NO_PROBLEM = -1 };
+
+bool runner_open(bench_runner *runner, tnl_context *context, bool quick, uint64_t seed,
+                 int curves) {
+    *runner = (bench_runner){.context = context,
+                             .limits = {.least = 20, .least_slow = 3, .seconds = 0.5},
+                             .patience = 10,
+                             .problem_number = NO_PROBLEM,
+                             .progress = isatty(STDERR_FILENO),
+                             .started = measure_now()};
+    if (quick)
+        runner->limits = (bench_limits){.least = 3, .least_slow = 1, .seconds = 0};
+    runner->yardsticks =
+        (bench_yardsticks){.context = context, .limits = runner->limits, .seed = seed};
+    runner->curve = calloc((size_t)curves, sizeof *runner->curve);
+    return runner->curve != NULL;
+}
+
+static void drop_problem(bench_runner *runner) {
+    if (runner->problem_number != NO_PROBLEM)
+        problem_free(&runner->problem);
+    runner->problem_number = NO_PROBLEM;
+}
+
+void runner_close(bench_runner *runner) {
+    drop_problem(runner);
+    yardsticks_free(&runner->yardsticks);
+    free(runner->curve);
+}
+
+/* ---- why a row has no time ----------------------------------------------------------------- */
+
+static void skip(const bench_job *job, shim_state *state, const char *reason) {
+    char text[1200];
+    snprintf(text, sizeof text, "skipped: %s", reason);
+    shim_skip(state, text);
+    job->runner->skipped++;
+}
+
+static void fail(const bench_job *job, shim_state *state, const char *reason) {
+    char text[1200];
+    snprintf(text, sizeof text, "failed: %s", reason);
+    shim_skip(state, text);
+    job->runner->failed++;
+}
+
+static bool fits(const bench_job *job, shim_state *state, double bytes) {
+    double available = device_free_memory(job->runner->context);
+    if (bytes <= available)
+        return true;
+    char text[128];
+    snprintf(text, sizeof text, "needs %.0f bytes of memory, %.0f are free", bytes, available);
+    shim_counter(state, "needed_bytes", bytes);
+    skip(job, state, text);
+    return false;
+}
+
+/* ---- patience ------------------------------------------------------------------------------ */
+
+/* The time that a launch of this size is likely to take; 0 where there is nothing to go by. */
+static double foresee(const curve_end *curve, double size) {
+    const double *s = curve->size, *t = curve->seconds;
+    if (t[1] == 0 || size <= s[1])
+        return 0;
+    double power = t[0] > 0 ? log(t[1] / t[0]) / log(s[1] / s[0]) : 1;
+    return t[1] * pow(size / s[1], fmax(power, 1));
+}
+
+static bool patient(const bench_job *job, shim_state *state) {
+    double seconds = foresee(&job->runner->curve[job->row->curve], job->row->size);
+    if (seconds <= job->runner->patience)
+        return true;
+    char text[128];
+    snprintf(text, sizeof text, "going by the sizes before, one launch would take %.0f s", seconds);
+    skip(job, state, text);
+    return false;
+}
+
+static void remember(curve_end *curve, double size, double seconds) {
+    curve->size[0] = curve->size[1];
+    curve->seconds[0] = curve->seconds[1];
+    curve->size[1] = size;
+    curve->seconds[1] = seconds;
+}
+
+/* ---- an operator's row --------------------------------------------------------------------- */
+
+typedef struct row_launch {
+    const bench_job *job;
+    void *workspace;
+    size_t workspace_bytes;
+} row_launch;
+
+static tnl_status launch_row(void *data) {
+    const row_launch *launch = data;
+    bench_runner *runner = launch->job->runner;
+    return problem_run(&runner->problem, runner->context, launch->job->row->variant->name,
+                       launch->workspace, launch->workspace_bytes);
+}
+
+static bool take_samples(const bench_job *job, shim_state *state, const bench_work *work) {
+    bench_samples taken = {0};
+    double warm;
+    tnl_status status = measure_warm_up(work, &warm);
+    double start = measure_now();
+    while (status == TNL_OK && shim_next(state)) {
+        if (!measure_wants(&job->runner->limits, &taken, measure_now() - start))
+            continue;
+        double *seconds = &taken.seconds[taken.count], *cpu = &taken.cpu_seconds[taken.count];
+        status = measure_sample(work, seconds, cpu);
+        if (status != TNL_OK)
+            break;
+        shim_sample(state, *seconds, *cpu);
+        taken.count++;
+    }
+    if (status != TNL_OK)
+        fail(job, state, tnl_context_error(job->runner->context));
+    return status == TNL_OK;
+}
+
+/* The times that the row's bytes and operations need by the yardsticks, as shares of its own. */
+static void count_shares(bench_runner *runner, const bench_row *row, double seconds,
+                         shim_state *state) {
+    const bench_yardsticks *rate = &runner->yardsticks;
+    if (rate->copy_rate > 0)
+        shim_counter(state, "copy_share", row->bytes / rate->copy_rate / seconds);
+    if (rate->gemm_rate > 0 && row->flops > 0)
+        shim_counter(state, "gemm_share", row->flops / rate->gemm_rate / seconds);
+    const bench_samples *copy = yardsticks_copy(&runner->yardsticks, copy_size(row->bytes));
+    if (copy)
+        shim_counter(state, "copy_share_same_size", summarize(copy).median / seconds);
+}
+
+static void time_launch(const bench_job *job, shim_state *state, row_launch *launch) {
+    bench_runner *runner = job->runner;
+    const bench_row *row = job->row;
+    bench_work work = {.launch = launch_row, .data = launch};
+    for (int i = 0; i < tnl_operators[row->spec.op].argument_count; i++) {
+        const tnl_tensor *tensor = &runner->problem.tensor[i];
+        if (!tensor->data)
+            continue;
+        work.memory[work.memory_count].start = tensor->data;
+        work.memory[work.memory_count++].bytes = (size_t)tnl_tensor_bytes(tensor);
+    }
+    work.memory[work.memory_count].start = launch->workspace;
+    work.memory[work.memory_count++].bytes = launch->workspace_bytes;
+    if (!take_samples(job, state, &work))
+        return;
+    double seconds = shim_summary(state).median;
+    remember(&runner->curve[row->curve], row->size, seconds);
+    count_shares(runner, row, seconds, state);
+    shim_counter(state, "bytes", row->bytes);
+    if (row->flops > 0)
+        shim_counter(state, "flops", row->flops);
+    shim_counter(state, "peak_bytes", row->output_bytes + (double)launch->workspace_bytes);
+    shim_counter(state, "launches", 1);
+}
+
+/* The row's problem in runner->problem: the one already there, or a new one. */
+static bool have_problem(const bench_job *job, shim_state *state) {
+    bench_runner *runner = job->runner;
+    if (runner->problem_number == job->row->problem)
+        return true;
+    drop_problem(runner);
+    if (!fits(job, state, problem_bytes(&job->row->spec)))
+        return false;
+    if (!problem_make(&job->row->spec, runner->context, &runner->problem)) {
+        fail(job, state, "out of memory for the tensors");
+        return false;
+    }
+    runner->problem_number = job->row->problem;
+    return true;
+}
+
+static void run_operator(const bench_job *job, shim_state *state) {
+    bench_runner *runner = job->runner;
+    const char *variant = job->row->variant->name;
+    /* While there is memory for it: the rates, and the copy that this row is held against. */
+    yardsticks_measure_rates(&runner->yardsticks);
+    yardsticks_copy(&runner->yardsticks, copy_size(job->row->bytes));
+    if (!patient(job, state) || !have_problem(job, state))
+        return;
+    row_launch launch = {.job = job};
+    tnl_status status =
+        problem_workspace(&runner->problem, runner->context, variant, &launch.workspace_bytes);
+    if (status != TNL_OK) {
+        (status == TNL_UNSUPPORTED ? skip : fail)(job, state, tnl_context_error(runner->context));
+        return;
+    }
+    if (!fits(job, state, (double)launch.workspace_bytes))
+        return;
+    if (launch.workspace_bytes > 0) {
+        launch.workspace = memory_allocate(runner->context->device, launch.workspace_bytes);
+        if (!launch.workspace) {
+            fail(job, state, "out of memory for the workspace");
+            return;
+        }
+    }
+    time_launch(job, state, &launch);
+    memory_free(runner->context->device, launch.workspace);
+}
+
+/* ---- a yardstick's row --------------------------------------------------------------------- */
+
+static void run_yardstick(const bench_job *job, shim_state *state) {
+    bench_runner *runner = job->runner;
+    const bench_row *row = job->row;
+    drop_problem(runner);
+    yardsticks_measure_rates(&runner->yardsticks);
+    bool copies = row->kind == ROW_COPY;
+    const bench_samples *taken = copies
+                                     ? yardsticks_copy(&runner->yardsticks, row->bytes)
+                                     : yardsticks_gemm(&runner->yardsticks, row->m, row->n, row->k);
+    if (!taken) {
+        shim_counter(state, "needed_bytes", row->bytes);
+        skip(job, state, "not enough memory");
+        return;
+    }
+    for (int i = 0; shim_next(state); i++)
+        if (i < taken->count)
+            shim_sample(state, taken->seconds[i], taken->cpu_seconds[i]);
+    count_shares(runner, row, summarize(taken).median, state);
+    shim_counter(state, "bytes", row->bytes);
+    if (row->flops > 0)
+        shim_counter(state, "flops", row->flops);
+    shim_counter(state, "peak_bytes", copies ? row->bytes / 2 : 4.0 * (double)(row->m * row->n));
+    shim_counter(state, "launches", 1);
+}
+
+/* ---- progress ------------------------------------------------------------------------------ */
+
+static void show_progress(const bench_runner *runner, const bench_row *row) {
+    double spent = measure_now() - runner->started;
+    fprintf(stderr, "\r\033[K%d/%d  %d:%02d", runner->done + 1, runner->selected, (int)spent / 60,
+            (int)spent % 60);
+    if (runner->done > 0) {
+        int left = (int)(spent / runner->done * (runner->selected - runner->done));
+        fprintf(stderr, ", about %d:%02d left", left / 60, left % 60);
+    }
+    fprintf(stderr, "  %s", row->name);
+    fflush(stderr);
+}
+
+void run_row(shim_state *state, void *data) {
+    const bench_job *job = data;
+    bench_runner *runner = job->runner;
+    if (runner->progress)
+        show_progress(runner, job->row);
+    if (job->row->kind == ROW_OPERATOR)
+        run_operator(job, state);
+    else
+        run_yardstick(job, state);
+    runner->done++;
+    if (runner->progress && runner->done == runner->selected)
+        fputs("\r\033[K", stderr);
+}

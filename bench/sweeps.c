@@ -1,0 +1,321 @@
+/*
+ * Which sizes are timed, by operator. A sweep is one operator with all dimensions but one held;
+ * every variant of the table that is built for the device runs at each of its sizes, so a new
+ * variant needs no line here.
+ *
+ * Figures 2 and 3 set the first sweeps: sequence length 512 to 65536 and feature dimension 1024 to
+ * 16384. The rest are the shapes that published kernels are compared at. CPU sweeps are those
+ * scaled down, in batch, heads and rows, to what two cores do in minutes; a size that is still too
+ * large for the machine's memory or patience is recorded as skipped when its turn comes.
+ */
+#include "bench/sweeps.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/context.h"
+
+enum { SIZES = 8 };
+
+/* A quick run takes the first sizes of each sweep, and of them those that move so little. */
+enum { QUICK_SIZES = 3, QUICK_MIB = 128 };
+
+typedef struct size_sweep {
+    tnl_operator op;
+    int64_t dim[DIM_COUNT]; /* held */
+    enum tnl_dim varies;
+    int64_t size[SIZES];       /* what it takes, growing; ends with 0 where there are fewer */
+    int64_t factor[DIM_COUNT]; /* dimensions that follow: factor / 4 times what varies */
+    unsigned present;          /* optional tensors that are given */
+    unsigned lrpe;             /* those given besides in rows lrpe:1, beside rows lrpe:0 */
+    unsigned decays;           /* bit i: rows with slopes of kind i, named by it */
+} size_sweep;
+
+#define HELD(...) .dim = {__VA_ARGS__}
+#define ALONG(dimension, ...) .varies = dimension, .size = {__VA_ARGS__}
+#define LENGTHS 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536
+#define FEATURES 1024, 2048, 4096, 8192, 16384
+#define HEADS(b, h) [DIM_B] = b, [DIM_H] = h, [DIM_D] = 128, [DIM_E] = 128
+/* SGLU's g is 11/4 D, and the packed projection's k is 4 D. */
+#define GATED .factor = {[DIM_G] = 11}
+#define PACKED .factor = {[DIM_K] = 16}
+#define RELEASED .decays = 1u << SLOPES_RELEASED
+#define NO_DECAY .decays = 1u << SLOPES_NONE
+#define BOTH_DECAYS .decays = 1u << SLOPES_RELEASED | 1u << SLOPES_NONE
+
+/* clang-format off */
+static const size_sweep sweeps[] = {
+    /* Figure 2: against sequence length, and against feature dimension. */
+    {.op = TNL_SRMSNORM_FORWARD, HELD([DIM_HIDDEN] = 3072), ALONG(DIM_M, LENGTHS)},
+    {.op = TNL_SRMSNORM_FORWARD, HELD([DIM_M] = 4096), ALONG(DIM_HIDDEN, FEATURES)},
+    {.op = TNL_SRMSNORM_BACKWARD, HELD([DIM_HIDDEN] = 3072), ALONG(DIM_M, LENGTHS)},
+    {.op = TNL_SRMSNORM_BACKWARD, HELD([DIM_M] = 4096), ALONG(DIM_HIDDEN, FEATURES)},
+
+    /* Figure 3; and how much of it is due to heads that forget. */
+    {.op = TNL_ATTENTION_FORWARD_BACKWARD, HELD(HEADS(1, 16)), ALONG(DIM_N, LENGTHS), RELEASED},
+    {.op = TNL_ATTENTION_FORWARD_BACKWARD, HELD(HEADS(1, 16)), ALONG(DIM_N, 1024, 4096), NO_DECAY},
+
+    {.op = TNL_ATTENTION_FORWARD, HELD(HEADS(1, 8)), ALONG(DIM_N, 2048), BOTH_DECAYS},
+    {.op = TNL_ATTENTION_FORWARD, HELD(HEADS(1, 16)), ALONG(DIM_N, 2048, 8192, 16384), BOTH_DECAYS},
+    {.op = TNL_ATTENTION_BACKWARD, HELD(HEADS(1, 8)), ALONG(DIM_N, 2048), BOTH_DECAYS},
+    {.op = TNL_ATTENTION_BACKWARD, HELD(HEADS(1, 16)), ALONG(DIM_N, 2048, 8192, 16384), BOTH_DECAYS},
+
+    {.op = TNL_SRMSNORM_FORWARD, HELD([DIM_HIDDEN] = 2048), ALONG(DIM_M, 24576)},
+    {.op = TNL_SRMSNORM_BACKWARD, HELD([DIM_HIDDEN] = 2048), ALONG(DIM_M, 24576)},
+    {.op = TNL_SRMSNORM_RESIDUAL_FORWARD, HELD([DIM_HIDDEN] = 2048), ALONG(DIM_M, 2048, 24576)},
+    {.op = TNL_SRMSNORM_RESIDUAL_BACKWARD, HELD([DIM_HIDDEN] = 2048), ALONG(DIM_M, 2048, 24576),
+     .present = 1u << RES_BWD_DRESIDUAL_OUT},
+    {.op = TNL_SRMSNORM_GATE_FORWARD, HELD([DIM_HIDDEN] = 2048), ALONG(DIM_M, 2048, 24576)},
+    {.op = TNL_SRMSNORM_GATE_BACKWARD, HELD([DIM_HIDDEN] = 2048), ALONG(DIM_M, 2048, 24576)},
+
+    {.op = TNL_QKVU_ACTIVATION_FORWARD, HELD(HEADS(1, 16)), ALONG(DIM_N, 2048, 8192),
+     .lrpe = 1u << ACT_THETA},
+    {.op = TNL_QKVU_ACTIVATION_BACKWARD, HELD(HEADS(1, 16)), ALONG(DIM_N, 2048, 8192),
+     .lrpe = 1u << ACT_BWD_THETA | 1u << ACT_BWD_DTHETA},
+
+    {.op = TNL_SGLU_GATE, HELD([DIM_M] = 256), ALONG(DIM_HIDDEN, 1024, 2048, 4096), GATED},
+    {.op = TNL_SGLU_DOWN, HELD([DIM_M] = 256), ALONG(DIM_HIDDEN, 1024, 2048, 4096), GATED},
+    {.op = TNL_SGLU_FORWARD, HELD([DIM_M] = 256), ALONG(DIM_HIDDEN, 1024, 2048, 4096), GATED},
+    {.op = TNL_SGLU_BACKWARD, HELD([DIM_M] = 256), ALONG(DIM_HIDDEN, 1024, 2048, 4096), GATED,
+     .present = 1u << SGLU_BWD_V | 1u << SGLU_BWD_U},
+
+    {.op = TNL_QKVU_PROJECTION_FORWARD, HELD([DIM_M] = 256), ALONG(DIM_HIDDEN, 1024, 2048, 4096),
+     PACKED},
+    {.op = TNL_QKVU_PROJECTION_BACKWARD, HELD([DIM_M] = 256), ALONG(DIM_HIDDEN, 1024, 2048, 4096),
+     PACKED, .present = 1u << PROJ_BWD_PREACTIVATION},
+
+    {.op = TNL_DECODE, HELD([DIM_H] = 32, [DIM_D] = 128, [DIM_E] = 128),
+     ALONG(DIM_B, 1, 16, 64, 256)},
+};
+/* clang-format on */
+
+enum { SWEEPS = sizeof sweeps / sizeof *sweeps };
+
+/* ---- a row -------------------------------------------------------------------------------- */
+
+static bench_row *add_row(row_list *list) {
+    if (list->count == list->capacity) {
+        int capacity = list->capacity ? 2 * list->capacity : 256;
+        bench_row *grown = realloc(list->row, (size_t)capacity * sizeof *grown);
+        if (!grown)
+            return NULL;
+        list->row = grown;
+        list->capacity = capacity;
+    }
+    bench_row *row = &list->row[list->count++];
+    memset(row, 0, sizeof *row);
+    return row;
+}
+
+/* What a row moves and computes, from its shapes alone: no tensor is made for it. */
+static void count_work(bench_row *row) {
+    static char present;
+    const tnl_operator_row *operator_ = &tnl_operators[row->spec.op];
+    tnl_call call = {.op = row->spec.op, .type = row->spec.type};
+    memcpy(call.dim, row->spec.dim, sizeof call.dim);
+    for (int i = 0; i < operator_->argument_count; i++) {
+        const tnl_argument *argument = &operator_->argument[i];
+        if (argument->optional && !(row->spec.present >> i & 1))
+            continue;
+        tnl_tensor *tensor = &call.tensor[i];
+        tensor->data = &present;
+        tensor->type = argument->type ? argument->type : row->spec.type;
+        tensor->rank = argument->rank;
+        for (int j = 0; j < tensor->rank; j++)
+            tensor->shape[j] = call.dim[argument->shape[j]];
+        if (argument->role == TNL_OUTPUT)
+            row->output_bytes += tnl_tensor_bytes(tensor);
+    }
+    row->bytes = tnl_call_bytes(&call);
+    row->flops = operator_->flops ? operator_->flops(call.dim) : 0;
+}
+
+/* What the rows of a sweep are made from; the last three make several curves of one sweep. */
+typedef struct row_maker {
+    row_list *list;
+    const size_sweep *sweep;
+    tnl_device device;
+    bool quick;
+    uint64_t seed;
+    tnl_type type;
+    slopes decay;
+    bool lrpe;
+} row_maker;
+
+/* operator/variant/type/b:1/h:16/n:8192/d:128/e:128/decay:released */
+static void name_row(const row_maker *maker, bench_row *row) {
+    const tnl_operator_row *operator_ = &tnl_operators[row->spec.op];
+    size_t size = sizeof row->name;
+    int length = snprintf(row->name, size, "%s/%s/%s", operator_->name, row->variant->name,
+                          tnl_type_name(row->spec.type));
+    for (int i = 0; i < (int)(sizeof operator_->named / sizeof *operator_->named); i++)
+        if (operator_->named[i] != DIM_NONE)
+            length += snprintf(row->name + length, size - (size_t)length, "/%s:%lld",
+                               tnl_dim_letter(operator_->named[i]),
+                               (long long)row->spec.dim[operator_->named[i]]);
+    if (maker->sweep->lrpe)
+        length += snprintf(row->name + length, size - (size_t)length, "/lrpe:%d", maker->lrpe);
+    if (maker->sweep->decays)
+        snprintf(row->name + length, size - (size_t)length, "/decay:%s",
+                 row->spec.slopes == SLOPES_NONE ? "none" : "released");
+}
+
+/* ---- the rows of a sweep ------------------------------------------------------------------ */
+
+static problem_spec make_spec(const row_maker *maker, int64_t size) {
+    const size_sweep *sweep = maker->sweep;
+    problem_spec spec = {
+        .op = sweep->op, .type = maker->type, .slopes = maker->decay, .seed = maker->seed};
+    memcpy(spec.dim, sweep->dim, sizeof spec.dim);
+    spec.dim[sweep->varies] = size;
+    for (int i = 0; i < DIM_COUNT; i++)
+        if (sweep->factor[i])
+            spec.dim[i] = size * sweep->factor[i] / 4;
+    spec.present = sweep->present | (maker->lrpe ? sweep->lrpe : 0);
+    problem_complete(&spec);
+    return spec;
+}
+
+/* A row at this size for every variant of the operator that takes the type on the device. Variant
+ * v's curve is the v-th from the first. */
+static bool add_variants(const row_maker *maker, int64_t size, int first_curve) {
+    problem_spec spec = make_spec(maker, size);
+    int number = maker->list->problems++;
+    for (int v = 0; v < tnl_variants_count; v++) {
+        const tnl_variant_row *variant = &tnl_variants[v];
+        if (variant->op != spec.op || variant->device != maker->device || !variant->kernel ||
+            !(variant->types >> spec.type & 1))
+            continue;
+        bench_row *row = add_row(maker->list);
+        if (!row)
+            return false;
+        row->kind = ROW_OPERATOR;
+        row->spec = spec;
+        row->variant = variant;
+        row->problem = number;
+        row->curve = first_curve + v;
+        row->size = (double)size;
+        count_work(row);
+        name_row(maker, row);
+        if (maker->quick && row->bytes > QUICK_MIB * 1048576.0)
+            maker->list->count--;
+    }
+    return true;
+}
+
+static bool add_curves(const row_maker *maker) {
+    int first_curve = maker->list->curves;
+    maker->list->curves += tnl_variants_count;
+    int sizes = maker->quick ? QUICK_SIZES : SIZES;
+    for (int i = 0; i < sizes && maker->sweep->size[i]; i++)
+        if (!add_variants(maker, maker->sweep->size[i], first_curve))
+            return false;
+    return true;
+}
+
+static bool add_sweep(row_maker *maker) {
+    const size_sweep *sweep = maker->sweep;
+    unsigned decays = sweep->decays ? sweep->decays : 1u << SLOPES_RELEASED;
+    for (tnl_type type = TNL_FLOAT32; type <= TNL_BFLOAT16; type++)
+        for (slopes decay = SLOPES_RELEASED; decay <= SLOPES_NONE; decay++)
+            for (int lrpe = 0; lrpe <= (sweep->lrpe != 0); lrpe++) {
+                maker->type = type;
+                maker->decay = decay;
+                maker->lrpe = lrpe;
+                if (decays >> decay & 1 && !add_curves(maker))
+                    return false;
+            }
+    return true;
+}
+
+/* ---- yardsticks --------------------------------------------------------------------------- */
+
+double copy_size(double bytes) {
+    const double page = 4096;
+    return fmax(round(bytes / page), 1) * page;
+}
+
+static bool add_copy(row_list *list, double bytes) {
+    for (int i = 0; i < list->count; i++)
+        if (list->row[i].kind == ROW_COPY && list->row[i].bytes == bytes)
+            return true;
+    bench_row *row = add_row(list);
+    if (!row)
+        return false;
+    row->kind = ROW_COPY;
+    row->bytes = bytes;
+    snprintf(row->name, sizeof row->name, "copy/best/bytes:%.0f", bytes);
+    return true;
+}
+
+static bool add_gemm(row_list *list, int64_t m, int64_t n, int64_t k) {
+    for (int i = 0; i < list->count; i++)
+        if (list->row[i].kind == ROW_GEMM && list->row[i].m == m && list->row[i].n == n &&
+            list->row[i].k == k)
+            return true;
+    bench_row *row = add_row(list);
+    if (!row)
+        return false;
+    row->kind = ROW_GEMM;
+    row->m = m;
+    row->n = n;
+    row->k = k;
+    row->flops = 2.0 * (double)m * (double)n * (double)k;
+    row->bytes = (double)sizeof(float) *
+                 ((double)m * (double)k + (double)n * (double)k + (double)m * (double)n);
+    snprintf(row->name, sizeof row->name, "gemm/blas/f32/m:%lld/n:%lld/k:%lld", (long long)m,
+             (long long)n, (long long)k);
+    return true;
+}
+
+/* The GEMMs that an operator is made of: into the gated or the packed dimension, and back. */
+static bool add_gemms(row_list *list, const problem_spec *spec) {
+    const int64_t *dim = spec->dim;
+    int64_t wide = dim[DIM_G] ? dim[DIM_G] : dim[DIM_K];
+    if (!wide)
+        return true;
+    return add_gemm(list, dim[DIM_M], wide, dim[DIM_HIDDEN]) &&
+           (!dim[DIM_G] || add_gemm(list, dim[DIM_M], dim[DIM_HIDDEN], wide));
+}
+
+/* The two rates first, then copies and GEMMs of the sizes of what is held against them. */
+static bool add_yardsticks(row_list *list, const row_list *operators) {
+    bool made = add_copy(list, COPY_RATE_MIB * 1048576.0) &&
+                add_gemm(list, GEMM_RATE_SIZE, GEMM_RATE_SIZE, GEMM_RATE_SIZE);
+    for (int i = 0; made && i < operators->count; i++)
+        made = add_copy(list, copy_size(operators->row[i].bytes));
+    for (int i = 0; made && i < operators->count; i++)
+        made = add_gemms(list, &operators->row[i].spec);
+    return made;
+}
+
+bool rows_make(const tnl_context *context, bool quick, uint64_t seed, row_list *list) {
+    row_list operators = {0};
+    row_maker maker = {.list = &operators, .device = context->device, .quick = quick, .seed = seed};
+    *list = (row_list){0};
+    bool made = true;
+    for (int i = 0; made && i < SWEEPS; i++) {
+        maker.sweep = &sweeps[i];
+        made = add_sweep(&maker);
+    }
+    made = made && add_yardsticks(list, &operators);
+    for (int i = 0; made && i < operators.count; i++) {
+        bench_row *row = add_row(list);
+        made = row != NULL;
+        if (row)
+            *row = operators.row[i];
+    }
+    list->problems = operators.problems;
+    list->curves = operators.curves;
+    rows_free(&operators);
+    if (!made)
+        rows_free(list);
+    return made;
+}
+
+void rows_free(row_list *list) {
+    free(list->row);
+    *list = (row_list){0};
+}

@@ -1,0 +1,46 @@
+/*
+ * The rows of the benchmark, in the order in which they run: the yardsticks, and then every
+ * variant of the table at the sizes of its operator.
+ */
+#ifndef TNL_BENCH_SWEEPS_H
+#define TNL_BENCH_SWEEPS_H
+
+#include "verify/problem.h"
+
+typedef enum row_kind { ROW_COPY, ROW_GEMM, ROW_OPERATOR } row_kind;
+
+typedef struct bench_row {
+    row_kind kind;
+    char name[160];
+    double bytes; /* read once and written once; a copy's: in total */
+    double flops; /* 0: not counted */
+
+    int64_t m, n, k; /* ROW_GEMM */
+
+    /* ROW_OPERATOR */
+    problem_spec spec;
+    const tnl_variant_row *variant;
+    double output_bytes;
+    int problem; /* rows of the same number have the same spec, and stand together */
+    int curve;   /* rows of the same number differ in one size alone, which grows: */
+    double size;
+} bench_row;
+
+typedef struct row_list {
+    bench_row *row;
+    int count, capacity;
+    int problems, curves;
+} row_list;
+
+/* The sizes of the yardsticks proper: bytes that the copy rate is taken at, and the GEMM rate's
+ * m = n = k. Their rows come first. */
+enum { COPY_RATE_MIB = 2048, GEMM_RATE_SIZE = 3072 };
+
+/* The size of the copy that so many bytes are held against: whole pages, so that a few slopes or
+ * angles more don't ask for a copy of their own. */
+double copy_size(double bytes);
+/* quick: the first sizes of each sweep only. false: out of memory. */
+bool rows_make(const tnl_context *context, bool quick, uint64_t seed, row_list *list);
+void rows_free(row_list *list);
+
+#endif

@@ -1,0 +1,116 @@
+/* Results on the screen: the table that ends a run, and the comparison of two. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/results.h"
+
+/* operator | variant | type, size and the rest of a name; yardsticks have no type. */
+typedef struct name_parts {
+    char operator_[48], variant[48];
+    const char *rest;
+} name_parts;
+
+static name_parts split(const char *name) {
+    name_parts parts = {"", "", name + strlen(name)};
+    const char *first = strchr(name, '/'), *second = first ? strchr(first + 1, '/') : NULL;
+    if (!second) {
+        snprintf(parts.operator_, sizeof parts.operator_, "%s", name);
+        return parts;
+    }
+    snprintf(parts.operator_, sizeof parts.operator_, "%.*s", (int)(first - name), name);
+    snprintf(parts.variant, sizeof parts.variant, "%.*s", (int)(second - first - 1), first + 1);
+    parts.rest = second + 1;
+    return parts;
+}
+
+static void print_share(const json_t *row, const char *key) {
+    double share = results_number(row, key);
+    if (isnan(share))
+        printf(" %9s", "");
+    else
+        printf(" %8.1f%%", 100 * share);
+}
+
+/* Four digits, whatever the size: no column of a table is only zeros. */
+static void print_milliseconds(double milliseconds) {
+    int digits = milliseconds > 0 ? 3 - (int)floor(log10(milliseconds)) : 0;
+    printf(" %10.*f", digits < 0 ? 0 : digits > 6 ? 6 : digits, milliseconds);
+}
+
+static const char *error_of(const json_t *row) {
+    return json_string_value(json_object_get(row, "error_message"));
+}
+
+void results_print(const json_t *run) {
+    const char *line = "%-28s %-13s %-44s";
+    printf(line, "operator", "variant", "size");
+    printf(" %10s %9s %9s %9s %9s\n", "ms", "spread", "of copy", "same size", "of GEMM");
+    size_t index;
+    json_t *row;
+    json_array_foreach(json_object_get(run, "benchmarks"), index, row) {
+        name_parts parts = split(results_name(row));
+        printf(line, parts.operator_, parts.variant, parts.rest);
+        if (error_of(row)) {
+            printf(" %s\n", error_of(row));
+            continue;
+        }
+        print_milliseconds(results_number(row, "real_time"));
+        print_share(row, "spread");
+        print_share(row, "copy_share");
+        print_share(row, "copy_share_same_size");
+        print_share(row, "gemm_share");
+        puts("");
+    }
+}
+
+/* ---- comparison ---------------------------------------------------------------------------- */
+
+typedef enum row_verdict { FASTER, SLOWER, SAME, NOT_COMPARED, VERDICTS } row_verdict;
+
+/* Medians that differ by more than the wider of the two interquartile ranges. */
+static row_verdict judge(const json_t *now, const json_t *before) {
+    double a = results_number(before, "real_time"), b = results_number(now, "real_time");
+    if (error_of(now) || error_of(before) || isnan(a) || isnan(b))
+        return NOT_COMPARED;
+    double range = fmax(a * results_number(before, "spread"), b * results_number(now, "spread"));
+    if (fabs(b - a) <= range)
+        return SAME;
+    return b < a ? FASTER : SLOWER;
+}
+
+static const json_t *find_row(const json_t *results, const char *name) {
+    size_t index;
+    json_t *row;
+    json_array_foreach(json_object_get(results, "benchmarks"), index, row) {
+        if (strcmp(results_name(row), name) == 0)
+            return row;
+    }
+    return NULL;
+}
+
+void results_compare(const json_t *run, const json_t *old) {
+    static const char *const word[VERDICTS] = {"faster", "slower", "the same", "not compared"};
+    int count[VERDICTS] = {0};
+    printf("\n%-84s %10s %10s %8s\n", "row", "old ms", "new ms", "change");
+    size_t index;
+    json_t *row;
+    json_array_foreach(json_object_get(run, "benchmarks"), index, row) {
+        const json_t *before = find_row(old, results_name(row));
+        row_verdict verdict = before ? judge(row, before) : NOT_COMPARED;
+        count[verdict]++;
+        printf("%-84s", results_name(row));
+        if (verdict == NOT_COMPARED) {
+            const json_t *without = before && error_of(before) ? before : row;
+            printf(" %s\n", before ? error_of(without) : "not in the old file");
+            continue;
+        }
+        double a = results_number(before, "real_time"), b = results_number(row, "real_time");
+        print_milliseconds(a);
+        print_milliseconds(b);
+        printf(" %+7.1f%%  %s\n", 100 * (b / a - 1), verdict == SAME ? "" : word[verdict]);
+    }
+    for (int i = 0; i < VERDICTS; i++)
+        printf("%s%d %s", i ? ", " : "", count[i], word[i]);
+    puts(" (faster, slower: by more than the spread)");
+}

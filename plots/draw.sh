@@ -1,0 +1,16 @@
+#!/bin/sh
+# Draws the figures (SVG and PNG) of results/<device> and writes its claims.md, from its bench.json.
+# Run at the top of the repository: [RESULTS=folder] [BUILD=folder] plots/draw.sh DEVICE
+set -eu
+
+results=${RESULTS:-results}/${1:?usage: plots/draw.sh DEVICE}
+build=${BUILD:-build}
+data=$build/plots/data/$1
+
+mkdir -p "$data"
+"$build/tnl-extract" tables "$data" "$results/bench.json"
+echo "$results/claims.md"
+for figure in figure2 figure3 roofline; do
+    gnuplot -e "data = '$data'; out = '$results'" plots/$figure.gp
+    echo "$results/$figure.svg $results/$figure.png"
+done

@@ -1,0 +1,21 @@
+/* The parts of verify, each in the file of its name. They record into the report. */
+#ifndef TNL_VERIFY_PARTS_H
+#define TNL_VERIFY_PARTS_H
+
+#include "tnl.h"
+#include "verify/report.h"
+
+/* Every row against its operator's reference, over the sweep. */
+void verify_matrix(report *r, tnl_context *context);
+/* What must hold of every row without a reference: causality, cutting anywhere, ... */
+void verify_properties(report *r, tnl_context *context);
+/* Slopes, types, listing functions, the references among each other. */
+void verify_checks(report *r);
+/* The references' gradients against finite differences. */
+void verify_gradients(report *r);
+/* The data of directory/ops.safetensors. */
+void verify_golden(report *r, tnl_context *context, const char *directory);
+/* Every public function with bad arguments, made from the table. */
+void verify_bad_input(report *r, tnl_context *context);
+
+#endif
