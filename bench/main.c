@@ -181,7 +181,7 @@ static bool report(const bench_runner *runner, const char *text, const row_list 
         printf("\n%s: copies %.1f GB/s, GEMMs %.1f GFLOP/s. %d rows timed, %d failed, %d skipped, "
                "in %.0f s: %s\n",
                device, 1e-9 * runner->yardsticks.copy_rate, 1e-9 * runner->yardsticks.gemm_rate,
-               runner->done - runner->failed - runner->skipped, runner->failed, runner->skipped,
+               runner->selected - runner->failed - runner->skipped, runner->failed, runner->skipped,
                measure_now() - runner->started, path);
     json_decref(run);
     return kept;

@@ -95,18 +95,14 @@ static void make_cold(const bench_work *work) {
 
 /* ---- samples ------------------------------------------------------------------------------ */
 
-tnl_status measure_warm_up(const bench_work *work, double *seconds) {
+tnl_status measure_warm_up(const bench_work *work) {
     const int most = 3;
     const double enough = 0.05;
     double start = measure_now();
-    for (int i = 0; i < most && (i == 0 || measure_now() - start < enough); i++) {
-        double before = measure_now();
-        tnl_status status = work->launch(work->data);
-        *seconds = measure_now() - before;
-        if (status != TNL_OK)
-            return status;
-    }
-    return TNL_OK;
+    tnl_status status = work->launch(work->data);
+    for (int i = 1; status == TNL_OK && i < most && measure_now() - start < enough; i++)
+        status = work->launch(work->data);
+    return status;
 }
 
 bool measure_wants(const bench_limits *limits, const bench_samples *taken, double spent) {
@@ -128,12 +124,11 @@ tnl_status measure_sample(const bench_work *work, double *seconds, double *cpu_s
 }
 
 tnl_status measure(const bench_work *work, const bench_limits *limits, bench_samples *taken) {
-    double warm, start;
-    tnl_status status = measure_warm_up(work, &warm);
-    for (start = measure_now();
-         status == TNL_OK && measure_wants(limits, taken, measure_now() - start);) {
-        double *seconds = &taken->seconds[taken->count];
-        status = measure_sample(work, seconds, &taken->cpu_seconds[taken->count]);
+    tnl_status status = measure_warm_up(work);
+    double start = measure_now();
+    while (status == TNL_OK && measure_wants(limits, taken, measure_now() - start)) {
+        status =
+            measure_sample(work, &taken->seconds[taken->count], &taken->cpu_seconds[taken->count]);
         taken->count += status == TNL_OK;
     }
     return status;

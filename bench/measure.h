@@ -32,8 +32,8 @@ typedef struct bench_limits {
 /* How caches are made cold, in words. */
 const char *measure_cold_method(void);
 
-/* Run it some times without taking its time; *seconds: the last one's. */
-tnl_status measure_warm_up(const bench_work *work, double *seconds);
+/* Run it a few times without taking its time. */
+tnl_status measure_warm_up(const bench_work *work);
 /* Whether another sample is to be taken, `spent` seconds after the first began. */
 bool measure_wants(const bench_limits *limits, const bench_samples *taken, double spent);
 tnl_status measure_sample(const bench_work *work, double *seconds, double *cpu_seconds);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 const char *results_name(const json_t *row) {
     const char *name = json_string_value(json_object_get(row, "name"));
@@ -54,9 +55,13 @@ json_t *results_parse(const char *text, json_t *stamp) {
 
 json_t *results_read(const char *path) {
     json_error_t error;
+    if (access(path, R_OK) != 0) {
+        perror(path);
+        return NULL;
+    }
     json_t *results = json_load_file(path, 0, &error);
     if (!results)
-        fprintf(stderr, "%s, line %d: %s\n", path, error.line, error.text);
+        fprintf(stderr, "%s: line %d: %s\n", path, error.line, error.text);
     else if (!json_is_array(json_object_get(results, "benchmarks"))) {
         fprintf(stderr, "%s: no array \"benchmarks\" in it\n", path);
         json_decref(results);

@@ -68,13 +68,15 @@ static void fail(const bench_job *job, shim_state *state, const char *reason) {
     job->runner->failed++;
 }
 
-static bool fits(const bench_job *job, shim_state *state, double bytes) {
+/* Whether there is memory for so many bytes more, of `needed` in all. */
+static bool fits(const bench_job *job, shim_state *state, double bytes, double needed) {
     double available = device_free_memory(job->runner->context);
     if (bytes <= available)
         return true;
     char text[128];
-    snprintf(text, sizeof text, "needs %.0f bytes of memory, %.0f are free", bytes, available);
-    shim_counter(state, "needed_bytes", bytes);
+    snprintf(text, sizeof text, "needs %.0f bytes of memory, %.0f are left for it", needed,
+             needed - bytes + available);
+    shim_counter(state, "needed_bytes", needed);
     skip(job, state, text);
     return false;
 }
@@ -124,8 +126,7 @@ static tnl_status launch_row(void *data) {
 
 static bool take_samples(const bench_job *job, shim_state *state, const bench_work *work) {
     bench_samples taken = {0};
-    double warm;
-    tnl_status status = measure_warm_up(work, &warm);
+    tnl_status status = measure_warm_up(work);
     double start = measure_now();
     while (status == TNL_OK && shim_next(state)) {
         if (!measure_wants(&job->runner->limits, &taken, measure_now() - start))
@@ -173,10 +174,6 @@ static void time_launch(const bench_job *job, shim_state *state, row_launch *lau
     double seconds = shim_summary(state).median;
     remember(&runner->curve[row->curve], row->size, seconds);
     count_shares(runner, row, seconds, state);
-    shim_counter(state, "bytes", row->bytes);
-    if (row->flops > 0)
-        shim_counter(state, "flops", row->flops);
-    shim_counter(state, "peak_bytes", row->output_bytes + (double)launch->workspace_bytes);
     shim_counter(state, "launches", 1);
 }
 
@@ -186,7 +183,8 @@ static bool have_problem(const bench_job *job, shim_state *state) {
     if (runner->problem_number == job->row->problem)
         return true;
     drop_problem(runner);
-    if (!fits(job, state, problem_bytes(&job->row->spec)))
+    double bytes = problem_bytes(&job->row->spec);
+    if (!fits(job, state, bytes, bytes))
         return false;
     if (!problem_make(&job->row->spec, runner->context, &runner->problem)) {
         fail(job, state, "out of memory for the tensors");
@@ -196,22 +194,30 @@ static bool have_problem(const bench_job *job, shim_state *state) {
     return true;
 }
 
+/* The bytes of workspace, and with them what the row is known to need before it runs. */
+static bool have_workspace_size(const bench_job *job, shim_state *state, size_t *bytes) {
+    bench_runner *runner = job->runner;
+    tnl_status status =
+        problem_workspace(&runner->problem, runner->context, job->row->variant->name, bytes);
+    if (status != TNL_OK) {
+        (status == TNL_UNSUPPORTED ? skip : fail)(job, state, tnl_context_error(runner->context));
+        return false;
+    }
+    shim_counter(state, "bytes", job->row->bytes);
+    if (job->row->flops > 0)
+        shim_counter(state, "flops", job->row->flops);
+    shim_counter(state, "peak_bytes", job->row->output_bytes + (double)*bytes);
+    return fits(job, state, (double)*bytes, problem_bytes(&job->row->spec) + (double)*bytes);
+}
+
 static void run_operator(const bench_job *job, shim_state *state) {
     bench_runner *runner = job->runner;
-    const char *variant = job->row->variant->name;
+    row_launch launch = {.job = job};
     /* While there is memory for it: the rates, and the copy that this row is held against. */
     yardsticks_measure_rates(&runner->yardsticks);
     yardsticks_copy(&runner->yardsticks, copy_size(job->row->bytes));
-    if (!patient(job, state) || !have_problem(job, state))
-        return;
-    row_launch launch = {.job = job};
-    tnl_status status =
-        problem_workspace(&runner->problem, runner->context, variant, &launch.workspace_bytes);
-    if (status != TNL_OK) {
-        (status == TNL_UNSUPPORTED ? skip : fail)(job, state, tnl_context_error(runner->context));
-        return;
-    }
-    if (!fits(job, state, (double)launch.workspace_bytes))
+    if (!have_problem(job, state) || !have_workspace_size(job, state, &launch.workspace_bytes) ||
+        !patient(job, state))
         return;
     if (launch.workspace_bytes > 0) {
         launch.workspace = memory_allocate(runner->context->device, launch.workspace_bytes);

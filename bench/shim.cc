@@ -18,6 +18,7 @@
 #include <map>
 #include <memory>
 #include <regex>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -48,9 +49,9 @@ class Rows : public BenchmarkReporter {
         return run;
     }
 
-    // Repetitions have pooled their samples: their first report stands for all.
+    // Repetitions have pooled their samples: the first report stands for them and their aggregates.
     void ReportRuns(const std::vector<Run> &reports) override {
-        if (reports.empty())
+        if (reports.empty() || !reported_.insert(reports.front().run_name.function_name).second)
             return;
         std::vector<Run> row = {reports.front()};
         set_row(row.front());
@@ -86,6 +87,7 @@ class Rows : public BenchmarkReporter {
     }
 
     std::vector<BenchmarkReporter *> to_;
+    std::set<std::string> reported_;
 };
 
 // Rows for --benchmark_out: the library gives it the file to write to.

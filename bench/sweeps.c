@@ -220,7 +220,7 @@ static bool add_sweep(row_maker *maker) {
     unsigned decays = sweep->decays ? sweep->decays : 1u << SLOPES_RELEASED;
     for (tnl_type type = TNL_FLOAT32; type <= TNL_BFLOAT16; type++)
         for (slopes decay = SLOPES_RELEASED; decay <= SLOPES_NONE; decay++)
-            for (int lrpe = 0; lrpe <= (sweep->lrpe != 0); lrpe++) {
+            for (int lrpe = 0; lrpe < (sweep->lrpe ? 2 : 1); lrpe++) {
                 maker->type = type;
                 maker->decay = decay;
                 maker->lrpe = lrpe;

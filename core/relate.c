@@ -1,8 +1,6 @@
 /* What an operator's arguments must satisfy beyond their shapes. */
 #include "core/relate.h"
 
-#include <string.h>
-
 #include "core/context.h"
 #include "core/table.h"
 
@@ -12,13 +10,10 @@ static const char *name_of(const tnl_call *call) {
     return tnl_operators[call->op].name;
 }
 
-/* Whether the call has the tensor of that name, one of its operator's. */
+/* Whether the call has the tensor of that name, if its operator knows one. */
 static bool has(const tnl_call *call, const char *name) {
-    const tnl_operator_row *row = &tnl_operators[call->op];
-    for (int i = 0; i < row->argument_count; i++)
-        if (strcmp(row->argument[i].name, name) == 0)
-            return call->tensor[i].data != NULL;
-    return false;
+    int i = tnl_find_argument(call->op, name);
+    return i >= 0 && call->tensor[i].data;
 }
 
 /* s: from cu_seqlens where the batch is packed, otherwise `batch`. */

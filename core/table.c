@@ -50,6 +50,13 @@ tnl_operator tnl_find_operator(const char *name) {
     return (tnl_operator)op;
 }
 
+int tnl_find_argument(tnl_operator op, const char *name) {
+    for (int i = 0; i < tnl_operators[op].argument_count; i++)
+        if (strcmp(tnl_operators[op].argument[i].name, name) == 0)
+            return i;
+    return -1;
+}
+
 double tnl_tensor_bytes(const tnl_tensor *tensor) {
     double bytes = (double)tnl_type_size(tensor->type);
     for (int i = 0; i < tensor->rank; i++)

@@ -92,6 +92,8 @@ const char *tnl_dim_letter(enum tnl_dim dim);
 void tnl_shape_text(const tnl_argument *argument, char *text, size_t size);
 /* The operator of that name, or TNL_OPERATOR_COUNT. */
 tnl_operator tnl_find_operator(const char *name);
+/* The index of an operator's argument of that name, or -1. */
+int tnl_find_argument(tnl_operator op, const char *name);
 /* Every tensor that the call has, each input once, each output once, in-out ones twice, in
  * bytes. Of decode's states only those of the call's b tokens are counted. */
 double tnl_call_bytes(const tnl_call *call);

@@ -94,13 +94,8 @@ static void try_eps(trial *t) {
 
 /* Optional tensor `needed` away where `by` is given. */
 static void try_needed(trial *t, const char *needed, const char *by) {
-    int at = -1, other = -1;
-    for (int i = 0; i < t->row->argument_count; i++) {
-        if (strcmp(t->row->argument[i].name, needed) == 0)
-            at = i;
-        if (strcmp(t->row->argument[i].name, by) == 0)
-            other = i;
-    }
+    int at = tnl_find_argument(t->good->spec.op, needed);
+    int other = tnl_find_argument(t->good->spec.op, by);
     if (at < 0 || other < 0 || !t->row->argument[at].optional || !t->tensor[at].data ||
         !t->tensor[other].data)
         return;

@@ -110,11 +110,13 @@ static void try_strides(trial *t, int i) {
     }
 }
 
-static void try_alignment(trial *t, int i) {
+static void try_address(trial *t, int i) {
     const char *name = t->row->argument[i].name;
     t->tensor[i].data = (char *)t->tensor[i].data + 1;
     trial_judge(t, TNL_INVALID_ARGUMENT, name, trial_text("%p", t->tensor[i].data),
                 "%s one byte on", name);
+    t->tensor[i].data = (void *)(UINTPTR_MAX - 7); /* never followed */
+    trial_judge(t, TNL_INVALID_ARGUMENT, name, NULL, "%s at the end of the address space", name);
 }
 
 /* Output i at `data`, over tensor j. */
@@ -190,7 +192,7 @@ void trial_tensors(trial *t) {
         try_type(t, i);
         try_sizes(t, i);
         try_strides(t, i);
-        try_alignment(t, i);
+        try_address(t, i);
         if (t->row->argument[i].role == TNL_INPUT)
             continue;
         try_overlaps(t, i);

@@ -17,7 +17,8 @@
 
 /* What the references are held to. The data are doubles rounded to float32, each off by up to
  * 2^-24 = 6e-8 of itself, and so is a slice of them; what doubles lose on the way is far less. A
- * wider bound would let a norm without its eps of 1e-6 pass, which is 5e-7 off. */
+ * wider bound would let a norm without its eps of 1e-6 pass, which on rows of unit size is 5e-7
+ * off. */
 static const double reference_bound = 1e-7;
 
 enum { MOST_TENSORS = 12, MOST_OPERATORS = 4, MOST_TEXT = 512 };
@@ -47,6 +48,7 @@ static const struct {
 
 /* A case: its tensors are those whose names begin with `name`, "attention.0." for one. */
 typedef struct golden_case {
+    const char *path;
     const tnl_safetensors *file;
     const struct golden_family *family;
     char name[64];
@@ -69,8 +71,8 @@ static float element(const tnl_safetensors_tensor *tensor, int64_t i) {
     return value;
 }
 
-/* The case that a tensor is of; false: of none. */
-static bool parse_name(const tnl_safetensors *file, const char *name, golden_case *c) {
+/* Which case of its file a tensor is of; false: of none. */
+static bool parse_name(const char *name, golden_case *c) {
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
         size_t length = strlen(families[i].name);
         if (strncmp(name, families[i].name, length) != 0 || name[length] != '.')
@@ -79,8 +81,9 @@ static bool parse_name(const tnl_safetensors *file, const char *name, golden_cas
         size_t prefix = length + 1 + digits + 1;
         if (digits == 0 || name[prefix - 1] != '.' || prefix >= sizeof c->name)
             continue;
-        *c = (golden_case){.file = file, .family = &families[i]};
+        c->family = &families[i];
         memcpy(c->name, name, prefix);
+        c->name[prefix] = '\0';
         for (int j = 0; j < MOST_TENSORS && families[i].tensor[j]; j++)
             if (strcmp(name + prefix, families[i].tensor[j]) == 0)
                 return true;
@@ -140,8 +143,8 @@ static bool make_spec(const golden_case *c, tnl_operator op, tnl_type type, prob
         if (!same) {
             char shape[32];
             tnl_shape_text(argument, shape, sizeof shape);
-            snprintf(text, MOST_TEXT, "%s%s: its shape does not fit the others', expected %s",
-                     c->name, argument->name, shape);
+            snprintf(text, MOST_TEXT, "%.128s: its shape does not fit the others', expected %s",
+                     tensor->name, shape);
             return false;
         }
     }
@@ -199,8 +202,8 @@ static void judge_reference(report *r, const golden_case *c, const problem *p,
             }
         }
         report_case(r, worst < reference_bound, worst, reference_bound,
-                    "golden %s%s: relative error %.3g in slice %lld", c->name,
-                    row->argument[i].name, worst, (long long)worst_at);
+                    "golden %s: relative error %.3g in slice %lld", golden->name, worst,
+                    (long long)worst_at);
     }
 }
 
@@ -242,12 +245,12 @@ static bool prepare(const golden_case *c, tnl_context *context, tnl_operator op,
     problem_spec spec;
     if (!make_spec(c, op, type, &spec, text))
         return false;
-    snprintf(text, MOST_TEXT, "golden %s: out of memory", c->name);
+    snprintf(text, MOST_TEXT, "%s: out of memory", c->name);
     if (!problem_make(&spec, context, p))
         return false;
     if (set_inputs(c, p))
         return judge_expect(p, tnl_operators[op].reference, tnl_operators[op].naive, expected);
-    snprintf(text, MOST_TEXT, "golden %s: its inputs could not be set as %s", c->name,
+    snprintf(text, MOST_TEXT, "%s: its inputs could not be set as %s", c->name,
              tnl_type_name(type));
     return false;
 }
@@ -263,7 +266,7 @@ static void judge_operator(report *r, tnl_context *context, const golden_case *c
         if (prepared)
             judge_reference(r, c, &p, &expected);
         else
-            report_case(r, false, 0, 0, "%s", text);
+            report_case(r, false, 0, 0, "%s: %s", c->path, text);
     }
     if (prepared) {
         expect_golden(c, &p, &expected);
@@ -285,7 +288,7 @@ static void judge_case(report *r, tnl_context *context, const golden_case *c) {
     char text[MOST_TEXT] = "";
     bool complete = check_tensors(c, text);
     if (report_begin(r, "golden", "file", ""))
-        report_case(r, complete, 0, 0, "%s", text);
+        report_case(r, complete, 0, 0, "%s: %s", c->path, text);
     for (int i = 0; complete && i < c->family->operator_count; i++)
         for (tnl_type type = TNL_FLOAT32; type <= TNL_BFLOAT16; type++)
             if (type == TNL_FLOAT32 || any_row(context, c->family->operators[i], type))
@@ -314,8 +317,8 @@ void verify_golden(report *r, tnl_context *context, const char *directory) {
         return;
     bool seen[sizeof families / sizeof *families] = {false};
     for (size_t i = 0; i < file.count; i++) {
-        golden_case c;
-        if (!parse_name(&file, file.tensor[i].name, &c)) {
+        golden_case c = {.path = path, .file = &file};
+        if (!parse_name(file.tensor[i].name, &c)) {
             if (report_begin(r, "golden", "file", ""))
                 report_case(r, false, 0, 0, "%s: %.128s is no tensor of a known case", path,
                             file.tensor[i].name);

@@ -38,19 +38,11 @@ static const struct {
     {TNL_QKVU_PROJECTION_BACKWARD, TNL_QKVU_PROJECTION_FORWARD},
 };
 
-static int find(tnl_operator op, const char *name) {
-    const tnl_operator_row *row = &tnl_operators[op];
-    for (int i = 0; i < row->argument_count; i++)
-        if (strcmp(row->argument[i].name, name) == 0)
-            return i;
-    return -1;
-}
-
 /* The argument of `forward` whose cotangent or gradient has this name, or -1. */
 static int find_primal(tnl_operator forward, const char *name) {
     if (strcmp(name, "dout") == 0)
-        return find(forward, "o");
-    return name[0] == 'd' ? find(forward, name + 1) : -1;
+        return tnl_find_argument(forward, "o");
+    return name[0] == 'd' ? tnl_find_argument(forward, name + 1) : -1;
 }
 
 /* Both calls, as the references take them. */
@@ -89,7 +81,7 @@ static problem_spec forward_spec(tnl_operator forward, const problem_spec *backw
     for (int i = 0; i < row->argument_count; i++) {
         if (row->argument[i].optional && !(backward->present >> i & 1))
             continue;
-        int same = find(forward, row->argument[i].name);
+        int same = tnl_find_argument(forward, row->argument[i].name);
         int primal = find_primal(forward, row->argument[i].name);
         spec.present |= (same >= 0 ? 1u << same : 0) | (primal >= 0 ? 1u << primal : 0);
     }
@@ -108,7 +100,7 @@ static void run_both(check *c) {
     const tnl_operator_row *row = &tnl_operators[backward];
     for (int i = 0; i < row->argument_count; i++) { /* an absent initial state is zero */
         int primal = find_primal(forward, row->argument[i].name);
-        int own = find(backward, row->argument[i].name + 1);
+        int own = tnl_find_argument(backward, row->argument[i].name + 1);
         if (row->argument[i].role == TNL_OUTPUT && primal >= 0 && c->backward.tensor[i].data &&
             own >= 0 && !c->backward.tensor[own].data)
             memset(c->forward.tensor[primal].data, 0,
@@ -116,7 +108,7 @@ static void run_both(check *c) {
     }
     tnl_operators[forward].reference(&c->forward);
     for (int i = 0; i < row->argument_count; i++) {
-        int same = find(forward, row->argument[i].name);
+        int same = tnl_find_argument(forward, row->argument[i].name);
         if (row->argument[i].role == TNL_INPUT && same >= 0 && c->backward.tensor[i].data)
             copy_values(&c->backward_problem, i, c->backward.tensor[i].data,
                         c->forward.tensor[same].data);
@@ -167,7 +159,7 @@ static void compare(deviation *d, int64_t at, double value, double expected) {
 /* One output of the backward operator: a gradient, or an output that the forward operator has. */
 static void check_output(report *r, check *c, int output, const char *label) {
     const char *name = tnl_operators[c->backward.op].argument[output].name;
-    int same = find(c->forward.op, name), primal = find_primal(c->forward.op, name);
+    int same = tnl_find_argument(c->forward.op, name), primal = find_primal(c->forward.op, name);
     const double *value = c->backward.tensor[output].data;
     deviation d = {0};
     for (int64_t i = 0; i < problem_count(&c->backward_problem, output); i++) {
@@ -209,7 +201,7 @@ static void set_sizes(problem_spec *spec, bool small) {
         [DIM_M] = 8, [DIM_HIDDEN] = 6, [DIM_G] = 5, [DIM_K] = 16};
     static const int32_t cu_seqlens[] = {0, 3, 3, 8};
     const tnl_operator_row *row = &tnl_operators[spec->op];
-    int packed = find(spec->op, "cu_seqlens");
+    int packed = tnl_find_argument(spec->op, "cu_seqlens");
     memset(spec->dim, 0, sizeof spec->dim);
     for (int i = 0; row->named[i] != DIM_NONE; i++)
         spec->dim[row->named[i]] = size[row->named[i]];
@@ -234,7 +226,7 @@ static void check_pair(report *r, tnl_operator backward, tnl_operator forward) {
     int count = 0;
     for (int i = 0; i < row->argument_count; i++)
         optional |= row->argument[i].optional ? 1u << i : 0;
-    int decay_count = find(backward, "slope") >= 0 ? 3 : 1;
+    int decay_count = tnl_find_argument(backward, "slope") >= 0 ? 3 : 1;
     for (unsigned present = optional;; present = (present - 1) & optional) {
         problem_spec spec = {.op = backward,
                              .type = TNL_FLOAT32,

@@ -172,6 +172,12 @@ double problem_get(const problem *p, int tensor, int64_t index) {
                     values_offset(view, index));
 }
 
+double problem_get_first(const problem *p, int tensor, int64_t index) {
+    const tnl_tensor *view = &p->tensor[tensor];
+    return tnl_load(at(p, tensor, block_of(p, tensor)->first), view->type,
+                    values_offset(view, index));
+}
+
 void problem_read(const problem *p, int tensor, bool first, double *value) {
     const tnl_tensor *view = &p->tensor[tensor];
     const problem_block *block = block_of(p, tensor);
@@ -184,7 +190,11 @@ void problem_read(const problem *p, int tensor, bool first, double *value) {
     }
 }
 
-void *problem_first_data(const problem *p, int tensor) {
+void *problem_host(const problem *p, int tensor) {
+    return at(p, tensor, block_of(p, tensor)->host);
+}
+
+void *problem_first(const problem *p, int tensor) {
     return at(p, tensor, block_of(p, tensor)->first);
 }
 

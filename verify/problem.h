@@ -90,11 +90,15 @@ const char *problem_guard_broken(const problem *p);
 bool problem_fetch(problem *p);
 /* Element (linear index over the shape) of a tensor, widened. */
 double problem_get(const problem *p, int tensor, int64_t index);
+/* The same before any run, as problem_poison remembers it. */
+double problem_get_first(const problem *p, int tensor, int64_t index);
 /* All elements of a tensor in the order of its shape; first: as they were before any run (an
  * in-place output's is the input's), as problem_poison remembers them. */
 void problem_read(const problem *p, int tensor, bool first, double *value);
-/* The first element in host memory, before any run: for index tensors, which are contiguous. */
-void *problem_first_data(const problem *p, int tensor);
+/* The first element in host memory, and its copy from before any run: for index tensors, which
+ * are contiguous. */
+void *problem_host(const problem *p, int tensor);
+void *problem_first(const problem *p, int tensor);
 /* cu_seqlens in host memory; NULL where the batch is not packed. */
 const int32_t *problem_sequences(const problem *p);
 /* Whether the element still has the bits that problem_poison left. */

@@ -175,10 +175,12 @@ static bool add(sweep *s, kind of, const problem_spec *spec) {
     problem_spec *added = &s->spec[s->count++];
     *added = *spec;
     problem_complete(added);
-    /* A slice of a few numbers may happen to be the small remains of large sums, and then no
-     * computation in the type holds a relative bound. */
-    if (spec->values == VALUES_NORMAL && sweep_family(spec->op) != FAMILY_ROWS &&
-        shortest(spec) < 4)
+    /* A slice of a few numbers, or a token that sees none but itself, may happen to be the small
+     * remains of large sums, and then no computation in the type holds a relative bound. */
+    family members = sweep_family(spec->op);
+    bool forgets =
+        members == FAMILY_DECODE && (spec->slopes == SLOPES_STEEP || spec->slopes == SLOPES_PAPER);
+    if (spec->values == VALUES_NORMAL && members != FAMILY_ROWS && (shortest(spec) < 4 || forgets))
         added->values = VALUES_POSITIVE;
     return true;
 }

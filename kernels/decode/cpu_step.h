@@ -57,10 +57,14 @@ static inline void tnl_decode_rows(float decay, const float *k, const float *q, 
 /* y[i] = factor swish(x[i]) turn[i], rounded once; turn NULL: 1. */
 static inline void tnl_decode_activate(const float *x, float factor, const float *turn, float *y,
                                        int64_t count) {
+    if (turn) {
 #pragma omp simd
-    for (int64_t i = 0; i < count; i++) {
-        const double swish = (double)factor * tnl_swish_with_slope(x[i]).value;
-        y[i] = (float)(turn ? swish * (double)turn[i] : swish);
+        for (int64_t i = 0; i < count; i++)
+            y[i] = (float)((double)factor * tnl_swish_with_slope(x[i]).value * (double)turn[i]);
+    } else {
+#pragma omp simd
+        for (int64_t i = 0; i < count; i++)
+            y[i] = (float)((double)factor * tnl_swish_with_slope(x[i]).value);
     }
 }
 

@@ -8,7 +8,7 @@
 
 static void forward_row(const float *x, float *y, int64_t width, double eps, bool stream) {
     const double r = tnl_norm_scale(x, width, eps);
-    float buffer[TNL_BLOCK];
+    _Alignas(32) float buffer[TNL_BLOCK];
     for (int64_t i = 0; i < width; i += TNL_BLOCK) {
         const int64_t count = tnl_block_count(i, width);
         float *to = stream ? buffer : y + i;
@@ -23,11 +23,15 @@ static void forward_row(const float *x, float *y, int64_t width, double eps, boo
 static tnl_status forward(const tnl_call *call) {
     const tnl_tensor *x = &call->tensor[NORM_X], *y = &call->tensor[NORM_Y];
     const int64_t m = call->dim[DIM_M], width = call->dim[DIM_HIDDEN];
-    const bool stream = tnl_streams(y, x, m * width);
-#pragma omp parallel for
-    for (int64_t row = 0; row < m; row++)
-        forward_row((const float *)x->data + row * x->stride[0],
-                    (float *)y->data + row * y->stride[0], width, call->eps, stream);
+    const bool stream = tnl_streams(y, x);
+#pragma omp parallel
+    {
+#pragma omp for nowait
+        for (int64_t row = 0; row < m; row++)
+            forward_row((const float *)x->data + row * x->stride[0],
+                        (float *)y->data + row * y->stride[0], width, call->eps, stream);
+        tnl_stream_fence();
+    }
     return TNL_OK;
 }
 
@@ -35,7 +39,7 @@ static void backward_row(const float *x, const float *dy, float *dx, int64_t wid
                          bool stream) {
     const double r = tnl_norm_scale(x, width, eps);
     const double mean = tnl_gradient_mean(r, x, dy, width);
-    float buffer[TNL_BLOCK];
+    _Alignas(32) float buffer[TNL_BLOCK];
     for (int64_t i = 0; i < width; i += TNL_BLOCK) {
         const int64_t count = tnl_block_count(i, width);
         float *to = stream ? buffer : dx + i;
@@ -51,12 +55,16 @@ static tnl_status backward(const tnl_call *call) {
     const tnl_tensor *x = &call->tensor[NORM_BWD_X], *dy = &call->tensor[NORM_BWD_DY];
     const tnl_tensor *dx = &call->tensor[NORM_BWD_DX];
     const int64_t m = call->dim[DIM_M], width = call->dim[DIM_HIDDEN];
-    const bool stream = tnl_streams(dx, dy, m * width);
-#pragma omp parallel for
-    for (int64_t row = 0; row < m; row++)
-        backward_row((const float *)x->data + row * x->stride[0],
-                     (const float *)dy->data + row * dy->stride[0],
-                     (float *)dx->data + row * dx->stride[0], width, call->eps, stream);
+    const bool stream = tnl_streams(dx, dy);
+#pragma omp parallel
+    {
+#pragma omp for nowait
+        for (int64_t row = 0; row < m; row++)
+            backward_row((const float *)x->data + row * x->stride[0],
+                         (const float *)dy->data + row * dy->stride[0],
+                         (float *)dx->data + row * dx->stride[0], width, call->eps, stream);
+        tnl_stream_fence();
+    }
     return TNL_OK;
 }
 

@@ -10,7 +10,7 @@
 static void forward_row(const float *x, const float *u, float *y, int64_t width, double eps,
                         bool stream) {
     const double r = tnl_norm_scale(x, width, eps);
-    float buffer[TNL_BLOCK];
+    _Alignas(32) float buffer[TNL_BLOCK];
     for (int64_t i = 0; i < width; i += TNL_BLOCK) {
         const int64_t count = tnl_block_count(i, width);
         float *to = stream ? buffer : y + i;
@@ -26,12 +26,16 @@ static tnl_status forward(const tnl_call *call) {
     const tnl_tensor *x = &call->tensor[GATE_X], *u = &call->tensor[GATE_U];
     const tnl_tensor *y = &call->tensor[GATE_Y];
     const int64_t m = call->dim[DIM_M], width = call->dim[DIM_HIDDEN];
-    const bool stream = tnl_streams(y, x, m * width);
-#pragma omp parallel for
-    for (int64_t row = 0; row < m; row++)
-        forward_row((const float *)x->data + row * x->stride[0],
-                    (const float *)u->data + row * u->stride[0],
-                    (float *)y->data + row * y->stride[0], width, call->eps, stream);
+    const bool stream = tnl_streams(y, x);
+#pragma omp parallel
+    {
+#pragma omp for nowait
+        for (int64_t row = 0; row < m; row++)
+            forward_row((const float *)x->data + row * x->stride[0],
+                        (const float *)u->data + row * u->stride[0],
+                        (float *)y->data + row * y->stride[0], width, call->eps, stream);
+        tnl_stream_fence();
+    }
     return TNL_OK;
 }
 
@@ -49,7 +53,7 @@ static void backward_row(const float *x, const float *u, const float *dy, float 
                          int64_t width, double eps, bool stream) {
     const double r = tnl_norm_scale(x, width, eps);
     const double mean = gated_gradient_mean(r, x, u, dy, width);
-    float dx_buffer[TNL_BLOCK], du_buffer[TNL_BLOCK];
+    _Alignas(32) float dx_buffer[TNL_BLOCK], du_buffer[TNL_BLOCK];
     for (int64_t i = 0; i < width; i += TNL_BLOCK) {
         const int64_t count = tnl_block_count(i, width);
         float *to_dx = stream ? dx_buffer : dx + i;
@@ -72,14 +76,18 @@ static tnl_status backward(const tnl_call *call) {
     const tnl_tensor *dy = &call->tensor[GATE_BWD_DY], *dx = &call->tensor[GATE_BWD_DX];
     const tnl_tensor *du = &call->tensor[GATE_BWD_DU];
     const int64_t m = call->dim[DIM_M], width = call->dim[DIM_HIDDEN];
-    const bool stream = tnl_streams(dx, x, m * width);
-#pragma omp parallel for
-    for (int64_t row = 0; row < m; row++)
-        backward_row((const float *)x->data + row * x->stride[0],
-                     (const float *)u->data + row * u->stride[0],
-                     (const float *)dy->data + row * dy->stride[0],
-                     (float *)dx->data + row * dx->stride[0],
-                     (float *)du->data + row * du->stride[0], width, call->eps, stream);
+    const bool stream = tnl_streams(dx, x);
+#pragma omp parallel
+    {
+#pragma omp for nowait
+        for (int64_t row = 0; row < m; row++)
+            backward_row((const float *)x->data + row * x->stride[0],
+                         (const float *)u->data + row * u->stride[0],
+                         (const float *)dy->data + row * dy->stride[0],
+                         (float *)dx->data + row * dx->stride[0],
+                         (float *)du->data + row * du->stride[0], width, call->eps, stream);
+        tnl_stream_fence();
+    }
     return TNL_OK;
 }
 

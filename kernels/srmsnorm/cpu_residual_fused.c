@@ -20,7 +20,7 @@ static double scale_of_sum(const float *a, const float *b, int64_t width, double
 static void forward_row(const float *residual, const float *x, float *residual_out, float *y,
                         int64_t width, double eps, bool stream) {
     const double r = scale_of_sum(residual, x, width, eps);
-    float sum_buffer[TNL_BLOCK], y_buffer[TNL_BLOCK];
+    _Alignas(32) float sum_buffer[TNL_BLOCK], y_buffer[TNL_BLOCK];
     for (int64_t i = 0; i < width; i += TNL_BLOCK) {
         const int64_t count = tnl_block_count(i, width);
         float *to_sum = stream ? sum_buffer : residual_out + i;
@@ -42,14 +42,17 @@ static tnl_status forward(const tnl_call *call) {
     const tnl_tensor *residual = &call->tensor[RES_RESIDUAL], *x = &call->tensor[RES_X];
     const tnl_tensor *residual_out = &call->tensor[RES_RESIDUAL_OUT], *y = &call->tensor[RES_Y];
     const int64_t m = call->dim[DIM_M], width = call->dim[DIM_HIDDEN];
-    const bool stream =
-        tnl_streams(residual_out, residual, m * width) && tnl_streams(y, x, m * width);
-#pragma omp parallel for
-    for (int64_t row = 0; row < m; row++)
-        forward_row((const float *)residual->data + row * residual->stride[0],
-                    (const float *)x->data + row * x->stride[0],
-                    (float *)residual_out->data + row * residual_out->stride[0],
-                    (float *)y->data + row * y->stride[0], width, call->eps, stream);
+    const bool stream = tnl_streams(residual_out, residual) && tnl_streams(y, x);
+#pragma omp parallel
+    {
+#pragma omp for nowait
+        for (int64_t row = 0; row < m; row++)
+            forward_row((const float *)residual->data + row * residual->stride[0],
+                        (const float *)x->data + row * x->stride[0],
+                        (float *)residual_out->data + row * residual_out->stride[0],
+                        (float *)y->data + row * y->stride[0], width, call->eps, stream);
+        tnl_stream_fence();
+    }
     return TNL_OK;
 }
 
@@ -58,7 +61,7 @@ static void backward_row(const float *sum, const float *dy, const float *dresidu
                          int64_t width, double eps, bool stream) {
     const double r = tnl_norm_scale(sum, width, eps);
     const double mean = tnl_gradient_mean(r, sum, dy, width);
-    float buffer[TNL_BLOCK];
+    _Alignas(32) float buffer[TNL_BLOCK];
     for (int64_t i = 0; i < width; i += TNL_BLOCK) {
         const int64_t count = tnl_block_count(i, width);
         float *to = stream ? buffer : dx + i;
@@ -77,14 +80,19 @@ static tnl_status backward(const tnl_call *call) {
     const tnl_tensor *dy = &call->tensor[RES_BWD_DY], *dx = &call->tensor[RES_BWD_DX];
     const tnl_tensor *dresidual = &call->tensor[RES_BWD_DRESIDUAL_OUT];
     const int64_t m = call->dim[DIM_M], width = call->dim[DIM_HIDDEN];
-    const bool stream = tnl_streams(dx, dresidual, m * width);
-#pragma omp parallel for
-    for (int64_t row = 0; row < m; row++)
-        backward_row((const float *)sum->data + row * sum->stride[0],
-                     (const float *)dy->data + row * dy->stride[0],
-                     dresidual->data ? (const float *)dresidual->data + row * dresidual->stride[0]
-                                     : NULL,
-                     (float *)dx->data + row * dx->stride[0], width, call->eps, stream);
+    const bool stream = tnl_streams(dx, dresidual);
+#pragma omp parallel
+    {
+#pragma omp for nowait
+        for (int64_t row = 0; row < m; row++)
+            backward_row((const float *)sum->data + row * sum->stride[0],
+                         (const float *)dy->data + row * dy->stride[0],
+                         dresidual->data
+                             ? (const float *)dresidual->data + row * dresidual->stride[0]
+                             : NULL,
+                         (float *)dx->data + row * dx->stride[0], width, call->eps, stream);
+        tnl_stream_fence();
+    }
     return TNL_OK;
 }
 
