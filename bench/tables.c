@@ -101,8 +101,8 @@ void results_compare(const json_t *run, const json_t *old) {
         count[verdict]++;
         printf("%-84s", results_name(row));
         if (verdict == NOT_COMPARED) {
-            const json_t *without = before && error_of(before) ? before : row;
-            printf(" %s\n", before ? error_of(without) : "not in the old file");
+            const char *error = error_of(row) ? error_of(row) : before ? error_of(before) : NULL;
+            printf(" %s\n", !before ? "not in the old file" : error ? error : "has no time");
             continue;
         }
         double a = results_number(before, "real_time"), b = results_number(row, "real_time");

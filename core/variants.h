@@ -24,12 +24,12 @@ CPU(srmsnorm_gate_forward, fused, TNL_F32, "norm and gate while the row is in ca
 CPU(srmsnorm_gate_backward, fused, TNL_F32, "both gradients while the row is in cache")
 
 CPU(qkvu_activation_forward, fused, TNL_F32, "swish and LRPE in one pass; an angle serves Q and K")
-CPU(qkvu_activation_backward, fused, TNL_F32, "all gradients in one pass, theta's a head at a time")
+CPU(qkvu_activation_backward, fused, TNL_F32, "all gradients in one pass, theta's summed task by task")
 
 CPU(attention_forward, left_product, TNL_F32, "(Q K^T * M) V with the whole n x n matrix in memory")
 CPU(attention_forward, chunked, TNL_F32, "left product inside a chunk, a K^T V state between chunks")
 
-CPU(attention_backward, left_product, TNL_F32, "the n x n matrix and its gradient in memory")
+CPU(attention_backward, left_product, TNL_F32, "the n x n matrix in memory, then its gradient in its place")
 CPU(attention_backward, chunked, TNL_F32, "a sweep forwards for dQ, one backwards for dK and dV")
 
 CPU(attention_forward_backward, left_product, TNL_F32, "keeps the n x n matrix of the forward pass")
@@ -40,8 +40,8 @@ CPU(sglu_down, blas, TNL_F32, "a GEMM")
 CPU(sglu_forward, blas, TNL_F32, "three GEMMs and a product")
 CPU(sglu_backward, blas, TNL_F32, "GEMMs, with the products between them elementwise")
 
-CPU(qkvu_projection_forward, blas, TNL_F32, "a GEMM, then the activation in place")
-CPU(qkvu_projection_backward, blas, TNL_F32, "the activation's gradient, then two GEMMs")
+CPU(qkvu_projection_forward, blas, TNL_F32, "GEMMs, then the activation on Q and K")
+CPU(qkvu_projection_backward, blas, TNL_F32, "the activation's gradient, then GEMMs")
 
 CPU_NAMED(decode, origin, TNL_F32, "Algorithm 1: states that grow as lambda^-t, and overflow")
 CPU(decode, recurrent, TNL_F32, "Algorithm 2: a head at a time, its state read and written once")

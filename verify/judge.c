@@ -86,6 +86,7 @@ void judge_free_call(tnl_call *call) {
     for (int i = 0; i < TNL_MAX_TENSORS; i++)
         if (is_floating(call->tensor[i].type))
             free(call->tensor[i].data);
+    *call = (tnl_call){0};
 }
 
 bool judge_make_call(const problem *p, tnl_call *call) {

@@ -92,7 +92,7 @@ typedef struct distance {
     double error, norm;
 } distance;
 
-static void add(distance *d, double a, double b) {
+static void add_difference(distance *d, double a, double b) {
     d->error += (a - b) * (a - b);
     d->norm += b * b;
 }
@@ -100,6 +100,11 @@ static void add(distance *d, double a, double b) {
 static double relative(const distance *d) {
     double r = d->error == 0 ? 0 : sqrt(d->error / d->norm);
     return isfinite(r) ? r : INFINITY;
+}
+
+bool property_unwritten(const problem *a, const problem *b, int tensor, int64_t index) {
+    return isnan(problem_get(a, tensor, index)) && problem_untouched(a, tensor, index) &&
+           problem_untouched(b, tensor, index);
 }
 
 double property_distance(const problem *a, const problem *b) {
@@ -113,7 +118,8 @@ double property_distance(const problem *a, const problem *b) {
         for (int64_t j = 0; j < slices; j++) {
             distance d = {0};
             for (int64_t k = j * (count / slices); k < (j + 1) * (count / slices); k++)
-                add(&d, problem_get(a, i, k), problem_get(b, i, k));
+                if (!property_unwritten(a, b, i, k))
+                    add_difference(&d, problem_get(a, i, k), problem_get(b, i, k));
             worst = fmax(worst, relative(&d));
         }
     }
@@ -185,8 +191,8 @@ double property_part_distance(const problem *whole, const problem *part, int64_t
             continue;
         distance d = {0};
         for (int64_t j = 0; j < problem_count(part, i); j++)
-            add(&d, problem_get(part, i, j),
-                problem_get(whole, i, whole_index(whole, part, i, j, sequence, begin)));
+            add_difference(&d, problem_get(part, i, j),
+                           problem_get(whole, i, whole_index(whole, part, i, j, sequence, begin)));
         worst = fmax(worst, relative(&d));
     }
     return worst;

@@ -39,6 +39,8 @@ void property_record(const subject *s, const problem_spec *spec, double error, d
 int64_t property_coordinate(const problem *p, int tensor, int64_t index, enum tnl_dim dim);
 bool property_is_output(const problem *p, int tensor);
 
+/* Whether both have left an output's element as it was, as decode does where a slot is -1. */
+bool property_unwritten(const problem *a, const problem *b, int tensor, int64_t index);
 /* How far two problems of one shape are apart: the largest relative difference of a slice, over
  * all outputs; infinite where one is not finite. */
 double property_distance(const problem *a, const problem *b);

@@ -11,7 +11,7 @@
 
 #include "verify/random.h"
 
-enum { MAX_NAMED = 5, RANDOM_CASES = 16, LAYOUTS = 4, SLOPES = 6 };
+enum { MAX_NAMED = 5, RANDOM_CASES = 32, LAYOUTS = 4, SLOPES = 6 };
 
 typedef enum kind {
     KIND_SIZE,
@@ -272,7 +272,7 @@ static bool add_choices(sweep *s, const problem_spec *base) {
         spec.slopes = (slopes)i;
         added &= add(s, KIND_SLOPES, &spec);
     }
-    static const int64_t position[] = {1000000, 0, 1, 4095, 999983};
+    static const int64_t position[] = {1000000, 0, 1, 4095, 5000000000};
     for (int i = 0; sweep_bit(base->op, "positions") && i < 5; i++) {
         problem_spec spec = *base;
         spec.present |= sweep_bit(spec.op, "positions") | sweep_bit(spec.op, "theta");

@@ -166,7 +166,9 @@ static void sweep_part(const tnl_attention *a, const plan *p, const sweep *s, co
         c.scores = tnl_dense(memory, c.rows, c.rows);
         bool first = c.first == 0, last = c.first + c.rows == head->tokens;
         bool at_start = s->reverse ? last : first, at_end = s->reverse ? first : last;
-        c.entering = at_start && !s->start ? (tnl_matrix){0} : state;
+        c.entering = state;
+        if (at_start && !s->start)
+            c.entering.data = NULL;
         if (outputs)
             s->outputs(&c);
         if (!at_end || s->end)
@@ -205,7 +207,7 @@ static void run(const tnl_attention *a, const plan *p, const sweep *s) {
             int64_t problem = task / p->parts, i = task % p->parts;
             tnl_head head = head_of(a, problem);
             tnl_matrix state = state_of(a, p, problem, i);
-            tnl_copy_state(state, i ? (tnl_matrix){0} : tnl_head_state(s->start, &head));
+            tnl_copy_state(state, tnl_head_state(i == 0 ? s->start : NULL, &head));
             if (i > 0)
                 sweep_part(a, p, s, &head, i - 1, state, false, memory);
         }

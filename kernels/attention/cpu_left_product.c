@@ -25,10 +25,10 @@ typedef struct work {
 /* What is done with each head. */
 typedef void head_step(const tnl_attention *a, const tnl_head *head, const work *w);
 
-/* The workspace is asked for before index contents are checked: tokens may be negative. */
+/* The workspace is asked for before index contents are checked: tokens may be nonsense. */
 static int64_t head_floats(const tnl_attention *a, int64_t tokens) {
     bool states = a->initial_state || a->final_state || a->dfinal_state || a->dinitial_state;
-    int64_t n = tokens > 0 ? tokens : 0;
+    int64_t n = tokens < 0 ? 0 : tokens > a->n ? a->n : tokens;
     return n * n + n + 1 + (states ? n * (a->d > a->e ? a->d : a->e) : 0);
 }
 

@@ -30,13 +30,17 @@ static inline tnl_rows tnl_skip_rows(tnl_rows a, int64_t row) {
     return (tnl_rows){a.data + row * a.stride, a.stride};
 }
 
-/* A rejects function: BLAS counts in int. */
+/* A rejects function: BLAS counts in int, and the workspace's matrices, which may be larger than
+ * any tensor, must have a size. */
 static inline const char *tnl_blas_rejects(const tnl_call *call) {
+    const int64_t *dim = call->dim;
     for (int i = 0; i < TNL_MAX_TENSORS; i++) {
         const tnl_tensor *tensor = &call->tensor[i];
         if (tensor->data && tensor->rank == 2 && tensor->stride[0] > INT32_MAX)
             return "it takes row strides up to 2^31 - 1";
     }
+    if ((double)dim[DIM_M] * (double)(dim[DIM_G] + dim[DIM_QK]) > 0x1p58)
+        return "its workspace would not fit the address space";
     return NULL;
 }
 

@@ -1,7 +1,7 @@
 /*
  * SRMSNorm (eq. 8), y = r x with r = 1 / sqrt(mean(x^2) + eps), and its gradient
- * dx = r (dy - y mean(y dy)), fused: a row is read from memory once, for the sum, and is still in
- * cache when it is scaled. Rows are independent and go to the threads.
+ * dx = r (dy - y mean(y dy)), fused: a row is read from memory once, for its sums, and is still in
+ * cache when the result is made from it. Rows are independent and go to the threads.
  */
 #include "core/kernels.h"
 #include "kernels/srmsnorm/cpu_sums.h"
@@ -37,15 +37,14 @@ static tnl_status forward(const tnl_call *call) {
 
 static void backward_row(const float *x, const float *dy, float *dx, int64_t width, double eps,
                          bool stream) {
-    const double r = tnl_norm_scale(x, width, eps);
-    const double mean = tnl_gradient_mean(r, x, dy, width);
+    const tnl_norm_gradient sums = tnl_gradient_of_row(x, dy, width, eps);
     _Alignas(32) float buffer[TNL_BLOCK];
     for (int64_t i = 0; i < width; i += TNL_BLOCK) {
         const int64_t count = tnl_block_count(i, width);
         float *to = stream ? buffer : dx + i;
 #pragma omp simd
         for (int64_t j = 0; j < count; j++)
-            to[j] = (float)(r * ((double)dy[i + j] - r * (double)x[i + j] * mean));
+            to[j] = (float)tnl_gradient_at(sums, (double)x[i + j], (double)dy[i + j]);
         if (stream)
             tnl_stream(dx + i, buffer, count);
     }

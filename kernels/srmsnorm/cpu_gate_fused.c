@@ -1,6 +1,6 @@
 /*
- * SRMSNorm and gate (eq. 3), fused: y = SRMSNorm(x) u; and its gradients. With n = r x the norm
- * and g = u dy the gradient that reaches it, du = n dy and dx = r (g - n mean(n g)). What a row
+ * SRMSNorm and gate (eq. 3), fused: y = SRMSNorm(x) u; and its gradients. With n = r x the norm,
+ * du = n dy, and dx is the norm's gradient for g = u dy, r (g - n mean(n g)). What a row
  * needs is read from memory once and is in cache from then on.
  */
 #include "core/kernels.h"
@@ -39,20 +39,21 @@ static tnl_status forward(const tnl_call *call) {
     return TNL_OK;
 }
 
-/* mean(n g). */
-static double gated_gradient_mean(double r, const float *x, const float *u, const float *dy,
-                                  int64_t width) {
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < width; i++)
-        sum += r * (double)x[i] * ((double)u[i] * (double)dy[i]);
-    return tnl_mean(sum, width);
+/* The sums of a row for the gradient u dy. */
+static tnl_norm_gradient gated_sums(const float *x, const float *u, const float *dy, int64_t width,
+                                    double eps) {
+    double square = 0, product = 0;
+#pragma omp simd reduction(+ : square, product)
+    for (int64_t i = 0; i < width; i++) {
+        square += tnl_square(x[i]);
+        product += (double)x[i] * ((double)u[i] * (double)dy[i]);
+    }
+    return tnl_gradient_of_sums(square, product, width, eps);
 }
 
 static void backward_row(const float *x, const float *u, const float *dy, float *dx, float *du,
                          int64_t width, double eps, bool stream) {
-    const double r = tnl_norm_scale(x, width, eps);
-    const double mean = gated_gradient_mean(r, x, u, dy, width);
+    const tnl_norm_gradient sums = gated_sums(x, u, dy, width, eps);
     _Alignas(32) float dx_buffer[TNL_BLOCK], du_buffer[TNL_BLOCK];
     for (int64_t i = 0; i < width; i += TNL_BLOCK) {
         const int64_t count = tnl_block_count(i, width);
@@ -60,9 +61,9 @@ static void backward_row(const float *x, const float *u, const float *dy, float 
         float *to_du = stream ? du_buffer : du + i;
 #pragma omp simd
         for (int64_t j = 0; j < count; j++) {
-            const double n = r * (double)x[i + j], gradient = (double)dy[i + j];
-            to_dx[j] = (float)(r * ((double)u[i + j] * gradient - n * mean));
-            to_du[j] = (float)(n * gradient);
+            const double value = (double)x[i + j], gradient = (double)dy[i + j];
+            to_dx[j] = (float)tnl_gradient_at(sums, value, (double)u[i + j] * gradient);
+            to_du[j] = (float)(sums.r * value * gradient);
         }
         if (stream) {
             tnl_stream(dx + i, dx_buffer, count);

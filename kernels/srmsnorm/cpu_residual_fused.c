@@ -56,18 +56,17 @@ static tnl_status forward(const tnl_call *call) {
     return TNL_OK;
 }
 
-/* dresidual may be NULL; dx may be dresidual. */
-static void backward_row(const float *sum, const float *dy, const float *dresidual, float *dx,
+/* x is the forward pass's residual_out. dresidual may be NULL; dx may be dresidual. */
+static void backward_row(const float *x, const float *dy, const float *dresidual, float *dx,
                          int64_t width, double eps, bool stream) {
-    const double r = tnl_norm_scale(sum, width, eps);
-    const double mean = tnl_gradient_mean(r, sum, dy, width);
+    const tnl_norm_gradient sums = tnl_gradient_of_row(x, dy, width, eps);
     _Alignas(32) float buffer[TNL_BLOCK];
     for (int64_t i = 0; i < width; i += TNL_BLOCK) {
         const int64_t count = tnl_block_count(i, width);
         float *to = stream ? buffer : dx + i;
 #pragma omp simd
         for (int64_t j = 0; j < count; j++) {
-            const double gradient = r * ((double)dy[i + j] - r * (double)sum[i + j] * mean);
+            const double gradient = tnl_gradient_at(sums, (double)x[i + j], (double)dy[i + j]);
             to[j] = (float)(dresidual ? gradient + (double)dresidual[i + j] : gradient);
         }
         if (stream)
@@ -76,7 +75,7 @@ static void backward_row(const float *sum, const float *dy, const float *dresidu
 }
 
 static tnl_status backward(const tnl_call *call) {
-    const tnl_tensor *sum = &call->tensor[RES_BWD_RESIDUAL_OUT];
+    const tnl_tensor *x = &call->tensor[RES_BWD_RESIDUAL_OUT];
     const tnl_tensor *dy = &call->tensor[RES_BWD_DY], *dx = &call->tensor[RES_BWD_DX];
     const tnl_tensor *dresidual = &call->tensor[RES_BWD_DRESIDUAL_OUT];
     const int64_t m = call->dim[DIM_M], width = call->dim[DIM_HIDDEN];
@@ -85,7 +84,7 @@ static tnl_status backward(const tnl_call *call) {
     {
 #pragma omp for nowait
         for (int64_t row = 0; row < m; row++)
-            backward_row((const float *)sum->data + row * sum->stride[0],
+            backward_row((const float *)x->data + row * x->stride[0],
                          (const float *)dy->data + row * dy->stride[0],
                          dresidual->data
                              ? (const float *)dresidual->data + row * dresidual->stride[0]

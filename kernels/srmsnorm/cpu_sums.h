@@ -41,13 +41,32 @@ static inline double tnl_norm_scale(const float *x, int64_t width, double eps) {
     return 1 / sqrt(tnl_mean(sum0 + sum1 + (sum2 + sum3), width) + eps);
 }
 
-/* mean(y dy) for y = r x. */
-static inline double tnl_gradient_mean(double r, const float *x, const float *dy, int64_t width) {
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < width; i++)
-        sum += r * (double)x[i] * (double)dy[i];
-    return tnl_mean(sum, width);
+/* What a row's gradient needs: r, and mean(y dy) for y = r x. */
+typedef struct tnl_norm_gradient {
+    double r, mean;
+} tnl_norm_gradient;
+
+/* From sum(x^2) and sum(x dy), which one pass makes. */
+static inline tnl_norm_gradient tnl_gradient_of_sums(double square, double product, int64_t width,
+                                                     double eps) {
+    const double r = 1 / sqrt(tnl_mean(square, width) + eps);
+    return (tnl_norm_gradient){r, tnl_mean(r * product, width)};
+}
+
+static inline tnl_norm_gradient tnl_gradient_of_row(const float *x, const float *dy, int64_t width,
+                                                    double eps) {
+    double square = 0, product = 0;
+#pragma omp simd reduction(+ : square, product)
+    for (int64_t i = 0; i < width; i++) {
+        square += tnl_square(x[i]);
+        product += (double)x[i] * (double)dy[i];
+    }
+    return tnl_gradient_of_sums(square, product, width, eps);
+}
+
+/* The row's gradient itself: r (dy - y mean(y dy)). */
+static inline double tnl_gradient_at(tnl_norm_gradient row, double x, double dy) {
+    return row.r * (dy - row.r * x * row.mean);
 }
 
 /* The elements of the block of a row that begins at i. */
