@@ -1,6 +1,7 @@
 /* Contexts, error texts and what else of tnl.h belongs to no operator. */
 #include "core/context.h"
 
+#include <omp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@ tnl_status tnl_context_create(tnl_device device, int index, tnl_context **contex
         return TNL_OUT_OF_MEMORY;
     made->device = device;
     made->index = index;
+    made->threads = omp_get_max_threads();
     tnl_status status = device == TNL_CUDA ? tnl_cuda_open(made) : TNL_OK;
     if (status == TNL_OK)
         *context = made;

@@ -7,6 +7,7 @@
 struct tnl_context {
     tnl_device device;
     int index;
+    int threads;            /* CPU: how many a call may use */
     int compute_capability; /* CUDA: 90 for 9.0; CPU: 0 */
     int multiprocessors;    /* CUDA */
     void *stream;           /* CUDA: cudaStream_t */

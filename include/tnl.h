@@ -152,7 +152,8 @@ typedef struct tnl_context tnl_context;
 
 /*
  * Make a context for the CPU (index 0) or for CUDA device `index`; *context receives it, or NULL
- * on failure. TNL_NO_DEVICE: no such device, no driver, or a build without CUDA.
+ * on failure. Calls on the CPU use as many threads as OpenMP would at this moment.
+ * TNL_NO_DEVICE: no such device, no driver, or a build without CUDA.
  * TNL_INVALID_ARGUMENT: context is NULL, or device is neither, or index is negative (for the
  * CPU: not 0).
  */

@@ -15,6 +15,7 @@
  */
 #include <omp.h>
 
+#include "core/context.h"
 #include "core/kernels.h"
 #include "kernels/attention/cpu_attention.h"
 
@@ -58,7 +59,8 @@ static int64_t divide_up(int64_t a, int64_t b) {
     return (a + b - 1) / b;
 }
 
-static plan plan_for(const tnl_attention *a, int threads) {
+static plan plan_for(const tnl_attention *a) {
+    int threads = a->call->context->threads;
     int64_t problems = a->sequences * a->heads;
     return (plan){
         .threads = threads,
@@ -76,27 +78,14 @@ static double plan_floats(const plan *p) {
 
 static const char *rejects(const tnl_call *call) {
     tnl_attention a = tnl_attention_of(call);
-    plan p = plan_for(&a, omp_get_max_threads());
+    plan p = plan_for(&a);
     return tnl_attention_rejects(call, plan_floats(&p));
 }
 
 static size_t workspace(const tnl_call *call) {
     tnl_attention a = tnl_attention_of(call);
-    plan p = plan_for(&a, omp_get_max_threads());
+    plan p = plan_for(&a);
     return (size_t)plan_floats(&p) * sizeof(float);
-}
-
-/* As many threads as there are now and as the workspace was made for. */
-static plan plan_of(const tnl_attention *a) {
-    double floats = (double)(a->call->workspace_bytes / sizeof(float));
-    int threads = omp_get_max_threads();
-    while (threads > 1) {
-        plan p = plan_for(a, threads);
-        if (plan_floats(&p) <= floats)
-            break;
-        threads--;
-    }
-    return plan_for(a, threads);
 }
 
 /* ---- what is done with a chunk ---- */
@@ -239,7 +228,7 @@ static void run_backward(const tnl_attention *a, const plan *p) {
 
 static tnl_status launch(const tnl_call *call) {
     tnl_attention a = tnl_attention_of(call);
-    plan p = plan_of(&a);
+    plan p = plan_for(&a);
     if (a.o)
         run_forward(&a, &p);
     if (a.dout)

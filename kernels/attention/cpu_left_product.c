@@ -10,8 +10,7 @@
  * Workspace, for each head of each sequence of n tokens:
  *     [ A, then dA: n n ][ powers of lambda: n + 1 ][ scratch: n max(d,e), where there are states ]
  */
-#include <omp.h>
-
+#include "core/context.h"
 #include "core/kernels.h"
 #include "kernels/attention/cpu_attention.h"
 
@@ -54,7 +53,7 @@ static void for_each_head(const tnl_attention *a, head_step *step) {
     for (int64_t i = 0; i < a->sequences; i++) {
         int64_t n = tnl_get_head(a, i, 0).tokens;
         int64_t floats = head_floats(a, n);
-#pragma omp parallel for if (a->heads >= omp_get_max_threads())
+#pragma omp parallel for if (a->heads >= a->call->context->threads)
         for (int64_t j = 0; j < a->heads; j++) {
             tnl_head head = tnl_get_head(a, i, j);
             float *scores = memory + j * floats, *table = scores + n * n;
