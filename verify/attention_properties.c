@@ -25,7 +25,7 @@ static void cut_forward(const subject *s, const problem *whole, int64_t cut) {
         return;
     if (property_part(s, whole, 0, cut, whole->spec.dim[DIM_N], &tail)) {
         property_copy(&head, ATT_FINAL_STATE, &tail, ATT_INITIAL_STATE);
-        if (problem_send(&tail) && property_run(s, NULL, &tail)) {
+        if (property_run(s, NULL, &tail)) {
             double before = property_part_distance(whole, &head, 0, 0, 1u << ATT_O);
             double after = property_part_distance(whole, &tail, 0, cut, ~0u);
             property_record(s, &whole->spec, fmax(before, after), s->bound,
@@ -46,10 +46,10 @@ static void cut_backward(const subject *s, const problem *whole, const problem *
         return;
     if (property_part(s, whole, 0, cut, whole->spec.dim[DIM_N], &tail)) {
         property_copy(&early, ATT_FINAL_STATE, &tail, ATT_BWD_INITIAL_STATE);
-        if (problem_send(&tail) && property_run(s, NULL, &tail)) {
+        if (property_run(s, NULL, &tail)) {
             if (property_part(s, whole, 0, 0, cut, &head)) {
                 property_copy(&tail, ATT_BWD_DINITIAL_STATE, &head, ATT_BWD_DFINAL_STATE);
-                if (problem_send(&head) && property_run(s, NULL, &head)) {
+                if (property_run(s, NULL, &head)) {
                     unsigned all = ~0u, tokens = all & ~(1u << ATT_BWD_DINITIAL_STATE);
                     double before = property_part_distance(whole, &head, 0, 0, all);
                     double after = property_part_distance(whole, &tail, 0, cut, tokens);
@@ -115,7 +115,7 @@ static void linear_in_v(subject *s) {
             double v = problem_get(&p[0], ATT_V, i), w = problem_get(&p[0], ATT_V, count - 1 - i);
             problem_set(&p[made], ATT_V, i, made == 1 ? 4 * v : made == 2 ? w : v + w);
         }
-        ran = problem_send(&p[made]) && property_run(s, NULL, &p[made]);
+        ran = property_run(s, NULL, &p[made]);
     }
     if (made == 4) {
         double scaled = 0, error = 0, norm = 0;
@@ -160,7 +160,7 @@ static void ones_are_counted(subject *s) {
     for (int i = 0; i < op->argument_count; i++)
         if (op->argument[i].role == TNL_INPUT && op->argument[i].type == TNL_NO_TYPE)
             set_all(&p, i, 1);
-    if (!problem_send(&p) || !property_run(s, NULL, &p))
+    if (!property_run(s, NULL, &p))
         return;
     double wrong = 0;
     for (int i = 0; i < op->argument_count; i++) {
@@ -195,7 +195,7 @@ static void only_the_diagonal(subject *s) {
     if (!property_make(s, &spec, &p))
         return;
     set_all(&p, ATT_SLOPE, 1e4);
-    if (!problem_send(&p) || !property_run(s, NULL, &p))
+    if (!property_run(s, NULL, &p))
         return;
     const int64_t d = spec.dim[DIM_D], e = spec.dim[DIM_E];
     double error = 0, norm = 0;
@@ -247,7 +247,7 @@ static bool run_parallel(const subject *s, const problem_spec *decode, int64_t n
     if (property_make(s, &spec, after)) {
         property_copy(before, ACT_Q_OUT, after, ATT_Q);
         property_copy(before, ACT_K_OUT, after, ATT_K);
-        if (problem_send(after) && property_run(s, attention, after))
+        if (property_run(s, attention, after))
             return true;
     }
     problem_free(before);
@@ -276,7 +276,7 @@ static bool step(const subject *s, problem_spec spec, int64_t t, const problem *
         property_copy(state, DECODE_STATE, &p, DECODE_STATE);
     else
         set_all(&p, DECODE_STATE, 0);
-    if (!problem_send(&p) || !property_run(s, NULL, &p))
+    if (!property_run(s, NULL, &p))
         return false;
     const int64_t e = spec.dim[DIM_E], n = after->spec.dim[DIM_N];
     for (int64_t i = 0; i < problem_count(&p, DECODE_O); i++)

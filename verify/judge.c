@@ -218,7 +218,7 @@ bool judge_expect(const problem *p, tnl_reference *reference, tnl_reference *nai
 /* "o[0,1,17,3]" */
 static void name_element(const examined *x, int64_t index, char *text, size_t size) {
     const tnl_tensor *tensor = &x->p->tensor[x->tensor];
-    int64_t position[TNL_MAX_RANK];
+    int64_t position[TNL_MAX_RANK] = {0};
     for (int i = tensor->rank - 1; i >= 0; i--) {
         position[i] = index % tensor->shape[i];
         index /= tensor->shape[i];

@@ -23,9 +23,9 @@ typedef struct subject {
 /* A problem of moderate size for the row's operator, with every optional tensor but cu_seqlens
  * and those named in `without` (their bits). */
 problem_spec property_spec(const subject *s, unsigned without);
-/* property_make makes it; the caller may then change its values; property_run runs the subject's
- * row on it, or `row` where that is not NULL. false: recorded as failed (or as skipped, where the
- * row does not take it), and the problem is freed. */
+/* property_make makes it; the caller may then change its values (problem_set); property_run runs
+ * the subject's row on it, or `row` where that is not NULL. false: recorded as failed (or as
+ * skipped, where the row does not take it), and the problem is freed. */
 bool property_make(const subject *s, const problem_spec *spec, problem *p);
 bool property_run(const subject *s, const tnl_variant_row *row, problem *p);
 /* The row that the table would choose for an operator in the subject's type, NULL: none. */
