@@ -21,24 +21,53 @@ ifneq ($(shell grep -s -m1 -w avx2 /proc/cpuinfo),)
 CPU_ARCH ?= -march=x86-64-v3
 endif
 
+# CUDA rows are built where there is an nvcc; CUDA=0 and the sanitizers build for the CPU alone.
+ifeq ($(origin NVCC), undefined)
+NVCC := $(or $(shell command -v nvcc),$(wildcard /usr/local/cuda/bin/nvcc))
+endif
+WITH_CUDA := $(if $(SANITIZE)$(filter 0,$(CUDA)),,$(NVCC))
+CUDA_HOME ?= $(patsubst %/bin/,%,$(dir $(realpath $(shell command -v $(NVCC)))))
+CUDA_LIB ?= $(patsubst %/,%,$(dir $(firstword $(wildcard $(addsuffix /libcudart_static.a,\
+              $(CUDA_HOME)/lib64 $(CUDA_HOME)/lib $(CUDA_HOME)/lib/*-linux-gnu)))))
+# Machine code for each of these, and PTX for what comes after; none for the likes of 90a, which
+# runs on nothing else.
+CUDA_ARCHITECTURES ?= 80 90a
+
 WARNINGS := -Wall -Wextra -Werror
 C_WARNINGS := $(WARNINGS) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 OPTIMIZE := -O3 -g
 ifdef SANITIZE
 BUILD := $(BUILD)/sanitize
+# gcc sees uninitialised variables in the standard library when it instruments it.
+WARNINGS += -Wno-maybe-uninitialized
 OPTIMIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 endif
 
-OPENBLAS_CFLAGS = $(shell $(PKG_CONFIG) --cflags openblas)
+LIBRARY_CFLAGS = $(shell $(PKG_CONFIG) --cflags openblas jansson)
 OPENBLAS_LIBS = $(shell $(PKG_CONFIG) --libs openblas)
 JANSSON_LIBS = $(shell $(PKG_CONFIG) --libs jansson)
 BENCHMARK_LIBS = $(shell $(PKG_CONFIG) --libs benchmark 2>/dev/null || echo -lbenchmark -lpthread)
 
-CPPFLAGS += -I. -Iinclude -MMD -MP $(OPENBLAS_CFLAGS)
+CPPFLAGS += -I. -Iinclude -MMD -MP $(LIBRARY_CFLAGS)
+ifneq ($(WITH_CUDA),)
+CPPFLAGS += -DTNL_WITH_CUDA $(patsubst %,-isystem %,$(filter-out /usr/include,$(CUDA_HOME)/include))
+endif
 COMMON_FLAGS = $(OPTIMIZE) $(CPU_ARCH) -fopenmp -fPIC -fvisibility=hidden
 ALL_CFLAGS = -std=gnu11 $(C_WARNINGS) $(COMMON_FLAGS) $(CFLAGS)
 ALL_CXXFLAGS = -std=c++17 $(WARNINGS) $(COMMON_FLAGS) $(CXXFLAGS)
+# A row's initialiser names the members that it sets: C++ warns of the others, C does not. Without
+# guarded statics (nvcc's own, of one value whoever sets them) nothing of libstdc++ is needed.
+ALL_NVCCFLAGS = -std=c++20 -O3 -lineinfo -DTNL_WITH_CUDA -I. -Iinclude \
+    $(foreach a,$(CUDA_ARCHITECTURES),-gencode arch=compute_$(a),code=sm_$(a)) \
+    $(foreach a,$(patsubst %a,%,$(CUDA_ARCHITECTURES)),-gencode arch=compute_$(a),code=compute_$(a)) \
+    -Werror all-warnings -Xptxas -v \
+    -Xcompiler -Wall,-Wextra,-Wno-missing-field-initializers,-fPIC,-fvisibility=hidden \
+    -Xcompiler -fno-threadsafe-statics,-fno-exceptions $(NVCCFLAGS)
 LIBRARY_LIBS = $(OPENBLAS_LIBS) -lgomp -lm
+ifneq ($(WITH_CUDA),)
+LIBRARY_LIBS += -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcublas -lcublasLt -lcudart_static -lpthread \
+                -ldl -lrt
+endif
 
 # ---- what is built ---------------------------------------------------------------------------
 
@@ -47,17 +76,24 @@ SONAME := libtnl.so.$(firstword $(subst ., ,$(VERSION)))
 
 REFERENCE := $(wildcard reference/*.c)
 LIBRARY_C := $(wildcard core/*.c kernels/*/*.c model/*.c)
+KERNEL_CU := $(if $(WITH_CUDA),$(wildcard kernels/*/*.cu))
 LIBRARY_OBJECTS := $(LIBRARY_C:%.c=$(BUILD)/%.o) $(REFERENCE:%.c=$(BUILD)/%.o) \
-                   $(REFERENCE:%.c=$(BUILD)/%.naive.o)
+                   $(REFERENCE:%.c=$(BUILD)/%.naive.o) $(KERNEL_CU:%=$(BUILD)/%.o)
 VERIFY_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard verify/*.c))
-BENCH_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(wildcard bench/*.c bench/*.cc)))
+# In bench, what only a build with CUDA has is called *_cuda.c or *.cu.
+BENCH_C := $(filter-out $(if $(WITH_CUDA),,%_cuda.c),$(wildcard bench/*.c bench/*.cc))
+BENCH_CU := $(if $(WITH_CUDA),$(wildcard bench/*.cu))
+BENCH_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(BENCH_C)) $(BENCH_CU))
 PLOTS_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard plots/*.c))
-# What bench takes from verify: the maker of problems and the device's name.
-SHARED_OBJECTS := $(addprefix $(BUILD)/verify/,problem.o plan.o values.o memory.o device.o)
+# What bench takes from verify: the maker of problems, the device's name and memory, CUDA graphs.
+SHARED_OBJECTS := $(addprefix $(BUILD)/verify/,problem.o plan.o values.o memory.o device.o \
+                  capture.o)
+CUDA_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(KERNEL_CU) $(BENCH_CU))
 OBJECTS := $(LIBRARY_OBJECTS) $(VERIFY_OBJECTS) $(BENCH_OBJECTS) $(PLOTS_OBJECTS)
 
 LIBRARIES := $(BUILD)/libtnl.a $(BUILD)/$(SONAME)
-PROGRAMS := $(BUILD)/tnl-verify $(BUILD)/tnl-bench $(BUILD)/tnl-extract $(BUILD)/readme-example
+PROGRAMS := $(BUILD)/tnl-verify $(BUILD)/tnl-bench $(BUILD)/tnl-extract $(BUILD)/readme-example \
+            $(if $(WITH_CUDA),$(BUILD)/ptxas.log)
 
 .DEFAULT_GOAL := build
 .PHONY: help setup setup-developer build all verify bench plots readme install lint format clean
@@ -66,14 +102,15 @@ PROGRAMS := $(BUILD)/tnl-verify $(BUILD)/tnl-bench $(BUILD)/tnl-extract $(BUILD)
 help:
 	@echo 'make setup             install what is missing (apt), or print the command that does'
 	@echo 'make build             the library and the programs, into $(BUILD)/'
-	@echo 'make verify            judge every row: FILTER=part QUICK=1 SEED=n GOLDEN=dir'
+	@echo 'make verify            judge every row: FILTER=part QUICK=1 SEED=n GOLDEN=dir DEVICES=cpu'
 	@echo 'make bench             time every row: FILTER=regex QUICK=1 COMPARE=old.json'
 	@echo 'make plots             draw the figures from $(RESULTS)/<device>/bench.json'
 	@echo 'make readme            put the numbers of DEVICE=name into README.md'
 	@echo 'make install           library, header and tnl.pc: PREFIX=$(PREFIX) DESTDIR='
 	@echo 'make lint, make format clang-format and cppcheck; rewrite in place'
 	@echo 'make clean             remove $(BUILD)/'
-	@echo 'With any of them: SANITIZE=1 (address, undefined behaviour), RESULTS=dir, BUILD=dir'
+	@echo 'With any of them: SANITIZE=1 (address, undefined behaviour), RESULTS=dir, BUILD=dir,'
+	@echo 'CUDA=0 (build for the CPU alone), NVCC=path, CUDA_ARCHITECTURES="$(CUDA_ARCHITECTURES)"'
 
 # ---- setting up ------------------------------------------------------------------------------
 
@@ -100,13 +137,14 @@ setup-developer:
 # The work is done by a second make, in parallel; the goals above it stay in order.
 build:
 	@$(PKG_CONFIG) --exists openblas jansson || { echo 'run "make setup" first'; exit 1; }
-	@command -v nvcc >/dev/null || echo 'no nvcc found: building for the CPU'
+	@$(if $(NVCC),:,echo 'no nvcc found: building for the CPU')
 	@+$(MAKE) --no-print-directory -j$(JOBS) all
 
 all: $(LIBRARIES) $(PROGRAMS)
 
 # Rebuild everything when the compilers or flags change.
-FLAGS := $(CC) $(CXX) $(ALL_CFLAGS) $(ALL_CXXFLAGS)
+FLAGS := $(CC) $(CXX) $(CPPFLAGS) $(ALL_CFLAGS) $(ALL_CXXFLAGS)
+FLAGS += $(if $(WITH_CUDA),$(NVCC) $(ALL_NVCCFLAGS) $(CUDA_LIB))
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D); echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
 FORCE:
@@ -121,6 +159,13 @@ $(BUILD)/%.naive.o: %.c
 $(BUILD)/%.o: %.cc
 	@mkdir -p $(@D); echo '  CXX $<'
 	@$(CXX) $(CPPFLAGS) $(ALL_CXXFLAGS) -c $< -o $@
+# What ptxas says of registers and spills is kept beside the object, and together in ptxas.log.
+$(CUDA_OBJECTS): $(BUILD)/%.o: %
+	@mkdir -p $(@D); echo '  NVCC $<'
+	@$(NVCC) $(ALL_NVCCFLAGS) -MMD -MP -MF $(@:.o=.d) -c $< -o $@ > $(@:.o=.ptxas) 2>&1 || \
+	    { cat $(@:.o=.ptxas) >&2; exit 1; }
+$(BUILD)/ptxas.log: $(CUDA_OBJECTS)
+	@cat $(CUDA_OBJECTS:.o=.ptxas) > $@
 -include $(OBJECTS:.o=.d)
 
 $(BUILD)/libtnl.a: $(LIBRARY_OBJECTS)
@@ -151,8 +196,9 @@ $(BUILD)/readme-example: $(BUILD)/readme-example.c $(BUILD)/$(SONAME)
 # Many short parallel loops: threads that wait should sleep where others want the cores.
 verify: build
 	@OMP_WAIT_POLICY=passive $(BUILD)/tnl-verify --results=$(RESULTS) --example=$(BUILD)/readme-example \
-	    --golden=$(or $(GOLDEN),verify/golden) \
-	    $(if $(FILTER),--filter='$(FILTER)') $(if $(SEED),--seed=$(SEED)) $(if $(QUICK),--quick)
+	    --golden=$(or $(GOLDEN),verify/golden) $(if $(WITH_CUDA),--ptxas=$(BUILD)/ptxas.log) \
+	    $(if $(FILTER),--filter='$(FILTER)') $(if $(SEED),--seed=$(SEED)) $(if $(QUICK),--quick) \
+	    $(if $(DEVICES),--device=$(DEVICES))
 
 bench: build | $(filter verify,$(MAKECMDGOALS))
 	@$(BUILD)/tnl-bench --results=$(RESULTS) $(if $(FILTER),--benchmark_filter='$(FILTER)') \

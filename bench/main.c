@@ -11,9 +11,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "bench/device.h"
 #include "bench/results.h"
 #include "bench/run.h"
+#include "core/table.h"
 #include "verify/device.h"
+#include "verify/memory.h"
 
 typedef struct bench_options {
     const char *results, *device_name, *compare;
@@ -99,6 +102,15 @@ static bool parse_options(int argc, char **argv, bench_options *options) {
     return optind == argc;
 }
 
+/* Say how many rows of this build want a CUDA device. */
+static void tell_cuda_rows(void) {
+    int rows = 0;
+    for (int i = 0; i < tnl_variants_count; i++)
+        rows += tnl_variants[i].device == TNL_CUDA && tnl_variants[i].kernel;
+    if (rows > 0)
+        fprintf(stderr, "no CUDA device: %d rows of the table can't be timed\n", rows);
+}
+
 /* The device asked for, or CUDA device 0 where there is one, else the CPU. */
 static tnl_context *open_context(const bench_options *options) {
     tnl_context *context = NULL;
@@ -107,44 +119,83 @@ static tnl_context *open_context(const bench_options *options) {
         status = tnl_context_create(options->device, options->index, &context);
     } else {
         status = tnl_context_create(TNL_CUDA, 0, &context);
-        if (status == TNL_NO_DEVICE)
+        if (status == TNL_NO_DEVICE) {
+            tell_cuda_rows();
             status = tnl_context_create(TNL_CPU, 0, &context);
+        }
     }
-    if (status != TNL_OK)
-        fprintf(stderr, "no context on the device: %s\n", tnl_status_name(status));
-    return context;
+    if (status == TNL_OK && !memory_select(context))
+        status = TNL_DEVICE_ERROR;
+    if (status == TNL_OK)
+        return context;
+    fprintf(stderr, "no context on the device: %s\n", tnl_status_name(status));
+    tnl_context_destroy(context);
+    return NULL;
 }
 
 /* What every row and the file's context say of this run. */
-static json_t *make_stamp(const char *device, const bench_options *options) {
+static json_t *make_stamp(const tnl_context *context, const char *device,
+                          const bench_options *options) {
+    device_description description;
+    device_describe(context, &description);
     char commit[128], date[64];
     describe_commit(commit, sizeof commit);
     time_t now = time(NULL);
     struct tm local;
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S%z", localtime_r(&now, &local));
-    return json_pack("{s:s, s:s, s:s, s:I, s:b}", "commit", commit, "date", date, "device", device,
-                     "seed", (json_int_t)options->seed, "quick", options->quick);
+    json_t *stamp = json_pack("{s:s, s:s, s:s, s:I, s:b}", "commit", commit, "date", date, "device",
+                              device, "seed", (json_int_t)options->seed, "quick", options->quick);
+    if (stamp && context->device == TNL_CUDA) {
+        json_object_set_new(stamp, "driver", json_string(description.driver));
+        json_object_set_new(stamp, "clock_mhz", json_integer(description.clock_mhz));
+        json_object_set_new(stamp, "memory_clock_mhz", json_integer(description.memory_clock_mhz));
+    }
+    return stamp;
+}
+
+/* The rates of the run; gemm_rate is the main type's. */
+static void stamp_rates(const bench_runner *runner, json_t *stamp) {
+    const bench_yardsticks *rates = &runner->yardsticks;
+    const bench_standards *standards = bench_device_of(runner->context)->standards;
+    json_object_set_new(stamp, "copy_rate", json_real(rates->copy_rate));
+    json_object_set_new(stamp, "gemm_rate", json_real(rates->gemm_rate[standards->main_type]));
+    for (tnl_type type = TNL_FLOAT32; type <= TNL_BFLOAT16; type++) {
+        char name[32];
+        snprintf(name, sizeof name, "gemm_rate_%s", tnl_type_name(type));
+        if (standards->gemm_types >> type & 1)
+            json_object_set_new(stamp, name, json_real(rates->gemm_rate[type]));
+    }
+}
+
+static void describe_number(const char *key, double number) {
+    char text[64];
+    snprintf(text, sizeof text, "%.0f", number);
+    shim_context(key, text);
 }
 
 /* What the file's context says of the machine and of what the numbers mean. */
 static void describe_run(const tnl_context *context) {
-    char text[64];
     device_description device;
     device_describe(context, &device);
     shim_context("model", device.model);
-    snprintf(text, sizeof text, "%d", device.cores);
-    shim_context("cores", text);
-    snprintf(text, sizeof text, "%d", omp_get_max_threads());
-    shim_context("omp_threads", text);
-    snprintf(text, sizeof text, "%.0f", device.memory);
-    shim_context("memory_bytes", text);
+    describe_number("memory_bytes", device.memory);
+    if (context->device == TNL_CUDA) {
+        describe_number("multiprocessors", device.multiprocessors);
+        describe_number("l2_bytes", device.cache);
+        shim_context("cuda_runtime", device.runtime);
+        describe_number("host_cores", device.cores);
+    } else {
+        describe_number("cores", device.cores);
+        describe_number("omp_threads", omp_get_max_threads());
+        shim_context("blas", openblas_get_config());
+    }
     shim_context("compiler", "gcc " __VERSION__);
-    shim_context("blas", openblas_get_config());
     shim_context("tnl_version", tnl_version());
-    shim_context("cold_cache", measure_cold_method());
+    shim_context("cold_cache", bench_device_of(context)->meter->cold_method);
     shim_context("real_time", "median of the samples, one launch each");
     shim_context("cpu_time", "median of the CPU time that all threads spent in a launch");
     shim_context("spread", "interquartile range of the samples over their median");
+    shim_context("gemm_share", "of the GEMM rate in the row's own type");
 }
 
 /* Register the rows that the filter lets through; their jobs, or NULL: out of memory. */
@@ -163,11 +214,11 @@ static bench_job *register_rows(bench_runner *runner, const row_list *rows) {
 /* Keep and show what was measured. */
 static bool report(const bench_runner *runner, const char *text, const row_list *rows,
                    const bench_options *options, const char *device, json_t *old) {
-    json_t *stamp = make_stamp(device, options);
+    json_t *stamp = make_stamp(runner->context, device, options);
     if (!stamp)
         return false;
-    json_object_set_new(stamp, "copy_rate", json_real(runner->yardsticks.copy_rate));
-    json_object_set_new(stamp, "gemm_rate", json_real(runner->yardsticks.gemm_rate));
+    stamp_rates(runner, stamp);
+    const double gemm_rate = json_real_value(json_object_get(stamp, "gemm_rate"));
     char path[4096];
     snprintf(path, sizeof path, "%s/%s/bench.json", options->results, device);
     json_t *run = results_parse(text, stamp);
@@ -180,7 +231,7 @@ static bool report(const bench_runner *runner, const char *text, const row_list 
     if (kept && !shim_displays())
         printf("\n%s: copies %.1f GB/s, GEMMs %.1f GFLOP/s. %d rows timed, %d failed, %d skipped, "
                "in %.0f s: %s\n",
-               device, 1e-9 * runner->yardsticks.copy_rate, 1e-9 * runner->yardsticks.gemm_rate,
+               device, 1e-9 * runner->yardsticks.copy_rate, 1e-9 * gemm_rate,
                runner->selected - runner->failed - runner->skipped, runner->failed, runner->skipped,
                measure_now() - runner->started, path);
     json_decref(run);
@@ -194,6 +245,12 @@ static bool run_rows(tnl_context *context, const bench_options *options, const c
     if (!rows_make(context, options->quick, options->seed, &rows))
         return false;
     bench_job *jobs = NULL;
+    const bench_meter *meter = bench_device_of(context)->meter;
+    if (!meter->open(context)) {
+        fprintf(stderr, "no memory or stream to take samples with\n");
+        rows_free(&rows);
+        return false;
+    }
     bool good = runner_open(&runner, context, options->quick, options->seed, rows.curves) &&
                 (jobs = register_rows(&runner, &rows)) != NULL;
     if (good && runner.selected == 0) {
@@ -208,6 +265,7 @@ static bool run_rows(tnl_context *context, const bench_options *options, const c
         free(text);
     }
     runner_close(&runner);
+    meter->close();
     free(jobs);
     rows_free(&rows);
     return good;

@@ -1,6 +1,6 @@
 /*
  * A sample: the time of one launch, from a cold cache. How a device's time is taken and its cache
- * made cold is known here alone.
+ * made cold is known to its meter alone.
  */
 #ifndef TNL_BENCH_MEASURE_H
 #define TNL_BENCH_MEASURE_H
@@ -29,18 +29,29 @@ typedef struct bench_limits {
     double seconds; /* and as many more as fit into this time */
 } bench_limits;
 
-/* How caches are made cold, in words. */
-const char *measure_cold_method(void);
+/* How one kind of device is measured. */
+typedef struct bench_meter {
+    const char *cold_method; /* how caches are made cold, in words */
+    /* What samples on the context's device need, made once; false: it could not be had. */
+    bool (*open)(tnl_context *context);
+    void (*close)(void);
+    tnl_status (*warm_up)(const bench_work *work); /* one launch, and wait for it */
+    tnl_status (*sample)(const bench_work *work, double *seconds, double *cpu_seconds);
+    int (*launches)(const bench_work *work); /* kernels in a launch; -1: unknown */
+} bench_meter;
+
+extern const bench_meter bench_meter_cpu, bench_meter_cuda;
 
 /* Run it a few times without taking its time. */
-tnl_status measure_warm_up(const bench_work *work);
+tnl_status measure_warm_up(const bench_meter *meter, const bench_work *work);
 /* Whether another sample is to be taken, `spent` seconds after the first began. */
 bool measure_wants(const bench_limits *limits, const bench_samples *taken, double spent);
-tnl_status measure_sample(const bench_work *work, double *seconds, double *cpu_seconds);
 /* Warm up and take all samples. */
-tnl_status measure(const bench_work *work, const bench_limits *limits, bench_samples *taken);
+tnl_status measure(const bench_meter *meter, const bench_work *work, const bench_limits *limits,
+                   bench_samples *taken);
 
-/* Seconds on a clock that only moves forwards. */
+/* Seconds on a clock that only moves forwards, and of CPU time that all threads have spent. */
 double measure_now(void);
+double measure_cpu_time(void);
 
 #endif

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/device.h"
 #include "verify/device.h"
 #include "verify/memory.h"
 
@@ -26,9 +27,11 @@ enum { NO_PROBLEM = -1 };
 
 bool runner_open(bench_runner *runner, tnl_context *context, bool quick, uint64_t seed,
                  int curves) {
+    const bench_device *device = bench_device_of(context);
     *runner = (bench_runner){.context = context,
-                             .limits = {.least = 20, .least_slow = 3, .seconds = 0.5},
-                             .patience = 10,
+                             .meter = device->meter,
+                             .limits = {.least = 20, .least_slow = 3, .seconds = device->seconds},
+                             .patience = device->patience,
                              .problem_number = NO_PROBLEM,
                              .progress = isatty(STDERR_FILENO),
                              .started = measure_now()};
@@ -126,13 +129,14 @@ static tnl_status launch_row(void *data) {
 
 static bool take_samples(const bench_job *job, shim_state *state, const bench_work *work) {
     bench_samples taken = {0};
-    tnl_status status = measure_warm_up(work);
+    const bench_meter *meter = job->runner->meter;
+    tnl_status status = measure_warm_up(meter, work);
     double start = measure_now();
     while (status == TNL_OK && shim_next(state)) {
         if (!measure_wants(&job->runner->limits, &taken, measure_now() - start))
             continue;
         double *seconds = &taken.seconds[taken.count], *cpu = &taken.cpu_seconds[taken.count];
-        status = measure_sample(work, seconds, cpu);
+        status = meter->sample(work, seconds, cpu);
         if (status != TNL_OK)
             break;
         shim_sample(state, *seconds, *cpu);
@@ -149,8 +153,9 @@ static void count_shares(bench_runner *runner, const bench_row *row, double seco
     const bench_yardsticks *rate = &runner->yardsticks;
     if (rate->copy_rate > 0)
         shim_counter(state, "copy_share", row->bytes / rate->copy_rate / seconds);
-    if (rate->gemm_rate > 0 && row->flops > 0)
-        shim_counter(state, "gemm_share", row->flops / rate->gemm_rate / seconds);
+    const double gemm_rate = rate->gemm_rate[row->kind == ROW_GEMM ? row->type : row->spec.type];
+    if (gemm_rate > 0 && row->flops > 0)
+        shim_counter(state, "gemm_share", row->flops / gemm_rate / seconds);
     const bench_samples *copy = yardsticks_copy(&runner->yardsticks, copy_size(row->bytes));
     if (copy)
         shim_counter(state, "copy_share_same_size", summarize(copy).median / seconds);
@@ -174,7 +179,9 @@ static void time_launch(const bench_job *job, shim_state *state, row_launch *lau
     double seconds = shim_summary(state).median;
     remember(&runner->curve[row->curve], row->size, seconds);
     count_shares(runner, row, seconds, state);
-    shim_counter(state, "launches", 1);
+    const int launches = runner->meter->launches(&work);
+    if (launches >= 0)
+        shim_counter(state, "launches", launches);
 }
 
 /* The row's problem in runner->problem: the one already there, or a new one. */
@@ -232,15 +239,23 @@ static void run_operator(const bench_job *job, shim_state *state) {
 
 /* ---- a yardstick's row --------------------------------------------------------------------- */
 
+static const bench_samples *samples_of(bench_yardsticks *yardsticks, const bench_row *row) {
+    switch (row->kind) {
+    case ROW_COPY:
+        return yardsticks_copy(yardsticks, row->bytes);
+    case ROW_GEMM:
+        return yardsticks_gemm(yardsticks, row->type, row->m, row->n, row->k);
+    default:
+        return yardsticks_empty(yardsticks);
+    }
+}
+
 static void run_yardstick(const bench_job *job, shim_state *state) {
     bench_runner *runner = job->runner;
     const bench_row *row = job->row;
     drop_problem(runner);
     yardsticks_measure_rates(&runner->yardsticks);
-    bool copies = row->kind == ROW_COPY;
-    const bench_samples *taken = copies
-                                     ? yardsticks_copy(&runner->yardsticks, row->bytes)
-                                     : yardsticks_gemm(&runner->yardsticks, row->m, row->n, row->k);
+    const bench_samples *taken = samples_of(&runner->yardsticks, row);
     if (!taken) {
         shim_counter(state, "needed_bytes", row->bytes);
         skip(job, state, "not enough memory");
@@ -249,12 +264,17 @@ static void run_yardstick(const bench_job *job, shim_state *state) {
     for (int i = 0; shim_next(state); i++)
         if (i < taken->count)
             shim_sample(state, taken->seconds[i], taken->cpu_seconds[i]);
+    shim_counter(state, "launches", 1);
+    if (row->kind == ROW_EMPTY)
+        return;
     count_shares(runner, row, summarize(taken).median, state);
     shim_counter(state, "bytes", row->bytes);
     if (row->flops > 0)
         shim_counter(state, "flops", row->flops);
-    shim_counter(state, "peak_bytes", copies ? row->bytes / 2 : 4.0 * (double)(row->m * row->n));
-    shim_counter(state, "launches", 1);
+    shim_counter(state, "peak_bytes",
+                 row->kind == ROW_COPY
+                     ? row->bytes / 2
+                     : (double)tnl_type_size(row->type) * (double)(row->m * row->n));
 }
 
 /* ---- progress ------------------------------------------------------------------------------ */

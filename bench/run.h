@@ -8,6 +8,7 @@
 
 typedef struct bench_runner {
     tnl_context *context;
+    const bench_meter *meter;
     bench_limits limits;
     double patience; /* seconds: a row whose launch is foreseen to take longer is skipped */
     bench_yardsticks yardsticks;

@@ -1,12 +1,8 @@
 /*
- * Which sizes are timed, by operator. A sweep is one operator with all dimensions but one held;
+ * Which rows are timed. A sweep is one operator with all dimensions but one held (bench/sizes.h);
  * every variant of the table that is built for the device runs at each of its sizes, so a new
- * variant needs no line here.
- *
- * Figures 2 and 3 set the first sweeps: sequence length 512 to 65536 and feature dimension 1024 to
- * 16384. The rest are the shapes that published kernels are compared at. CPU sweeps are those
- * scaled down, in batch, heads and rows, to what two cores do in minutes; a size that is still too
- * large for the machine's memory or patience is recorded as skipped when its turn comes.
+ * variant needs no line here. A size that is too large for the device's memory or one's patience
+ * is recorded as skipped when its turn comes.
  */
 #include "bench/sweeps.h"
 
@@ -15,83 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/device.h"
 #include "core/context.h"
-
-enum { SIZES = 8 };
 
 /* A quick run takes the first sizes of each sweep, and of them those that move so little. */
 enum { QUICK_SIZES = 3, QUICK_MIB = 128 };
-
-typedef struct size_sweep {
-    tnl_operator op;
-    int64_t dim[DIM_COUNT]; /* held */
-    enum tnl_dim varies;
-    int64_t size[SIZES];       /* what it takes, growing; ends with 0 where there are fewer */
-    int64_t factor[DIM_COUNT]; /* dimensions that follow: factor / 4 times what varies */
-    unsigned present;          /* optional tensors that are given */
-    unsigned lrpe;             /* those given besides in rows lrpe:1, beside rows lrpe:0 */
-    unsigned decays;           /* bit i: rows with slopes of kind i, named by it */
-} size_sweep;
-
-#define HELD(...) .dim = {__VA_ARGS__}
-#define ALONG(dimension, ...) .varies = dimension, .size = {__VA_ARGS__}
-#define LENGTHS 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536
-#define FEATURES 1024, 2048, 4096, 8192, 16384
-#define HEADS(b, h) [DIM_B] = b, [DIM_H] = h, [DIM_D] = 128, [DIM_E] = 128
-/* SGLU's g is 11/4 D, and the packed projection's k is 4 D. */
-#define GATED .factor = {[DIM_G] = 11}
-#define PACKED .factor = {[DIM_K] = 16}
-#define RELEASED .decays = 1u << SLOPES_RELEASED
-#define NO_DECAY .decays = 1u << SLOPES_NONE
-#define BOTH_DECAYS .decays = 1u << SLOPES_RELEASED | 1u << SLOPES_NONE
-
-/* clang-format off */
-static const size_sweep sweeps[] = {
-    /* Figure 2: against sequence length, and against feature dimension. */
-    {.op = TNL_SRMSNORM_FORWARD, HELD([DIM_HIDDEN] = 3072), ALONG(DIM_M, LENGTHS)},
-    {.op = TNL_SRMSNORM_FORWARD, HELD([DIM_M] = 4096), ALONG(DIM_HIDDEN, FEATURES)},
-    {.op = TNL_SRMSNORM_BACKWARD, HELD([DIM_HIDDEN] = 3072), ALONG(DIM_M, LENGTHS)},
-    {.op = TNL_SRMSNORM_BACKWARD, HELD([DIM_M] = 4096), ALONG(DIM_HIDDEN, FEATURES)},
-
-    /* Figure 3; and how much of it is due to heads that forget. */
-    {.op = TNL_ATTENTION_FORWARD_BACKWARD, HELD(HEADS(1, 16)), ALONG(DIM_N, LENGTHS), RELEASED},
-    {.op = TNL_ATTENTION_FORWARD_BACKWARD, HELD(HEADS(1, 16)), ALONG(DIM_N, 1024, 4096), NO_DECAY},
-
-    {.op = TNL_ATTENTION_FORWARD, HELD(HEADS(1, 8)), ALONG(DIM_N, 2048), BOTH_DECAYS},
-    {.op = TNL_ATTENTION_FORWARD, HELD(HEADS(1, 16)), ALONG(DIM_N, 2048, 8192, 16384), BOTH_DECAYS},
-    {.op = TNL_ATTENTION_BACKWARD, HELD(HEADS(1, 8)), ALONG(DIM_N, 2048), BOTH_DECAYS},
-    {.op = TNL_ATTENTION_BACKWARD, HELD(HEADS(1, 16)), ALONG(DIM_N, 2048, 8192, 16384), BOTH_DECAYS},
-
-    {.op = TNL_SRMSNORM_FORWARD, HELD([DIM_HIDDEN] = 2048), ALONG(DIM_M, 24576)},
-    {.op = TNL_SRMSNORM_BACKWARD, HELD([DIM_HIDDEN] = 2048), ALONG(DIM_M, 24576)},
-    {.op = TNL_SRMSNORM_RESIDUAL_FORWARD, HELD([DIM_HIDDEN] = 2048), ALONG(DIM_M, 2048, 24576)},
-    {.op = TNL_SRMSNORM_RESIDUAL_BACKWARD, HELD([DIM_HIDDEN] = 2048), ALONG(DIM_M, 2048, 24576),
-     .present = 1u << RES_BWD_DRESIDUAL_OUT},
-    {.op = TNL_SRMSNORM_GATE_FORWARD, HELD([DIM_HIDDEN] = 2048), ALONG(DIM_M, 2048, 24576)},
-    {.op = TNL_SRMSNORM_GATE_BACKWARD, HELD([DIM_HIDDEN] = 2048), ALONG(DIM_M, 2048, 24576)},
-
-    {.op = TNL_QKVU_ACTIVATION_FORWARD, HELD(HEADS(1, 16)), ALONG(DIM_N, 2048, 8192),
-     .lrpe = 1u << ACT_THETA},
-    {.op = TNL_QKVU_ACTIVATION_BACKWARD, HELD(HEADS(1, 16)), ALONG(DIM_N, 2048, 8192),
-     .lrpe = 1u << ACT_BWD_THETA | 1u << ACT_BWD_DTHETA},
-
-    {.op = TNL_SGLU_GATE, HELD([DIM_M] = 256), ALONG(DIM_HIDDEN, 1024, 2048, 4096), GATED},
-    {.op = TNL_SGLU_DOWN, HELD([DIM_M] = 256), ALONG(DIM_HIDDEN, 1024, 2048, 4096), GATED},
-    {.op = TNL_SGLU_FORWARD, HELD([DIM_M] = 256), ALONG(DIM_HIDDEN, 1024, 2048, 4096), GATED},
-    {.op = TNL_SGLU_BACKWARD, HELD([DIM_M] = 256), ALONG(DIM_HIDDEN, 1024, 2048, 4096), GATED,
-     .present = 1u << SGLU_BWD_V | 1u << SGLU_BWD_U},
-
-    {.op = TNL_QKVU_PROJECTION_FORWARD, HELD([DIM_M] = 256), ALONG(DIM_HIDDEN, 1024, 2048, 4096),
-     PACKED},
-    {.op = TNL_QKVU_PROJECTION_BACKWARD, HELD([DIM_M] = 256), ALONG(DIM_HIDDEN, 1024, 2048, 4096),
-     PACKED, .present = 1u << PROJ_BWD_PREACTIVATION},
-
-    {.op = TNL_DECODE, HELD([DIM_H] = 32, [DIM_D] = 128, [DIM_E] = 128),
-     ALONG(DIM_B, 1, 16, 64, 256)},
-};
-/* clang-format on */
-
-enum { SWEEPS = sizeof sweeps / sizeof *sweeps };
 
 /* ---- a row -------------------------------------------------------------------------------- */
 
@@ -166,8 +90,11 @@ static void name_row(const row_maker *maker, bench_row *row) {
 
 static problem_spec make_spec(const row_maker *maker, int64_t size) {
     const size_sweep *sweep = maker->sweep;
-    problem_spec spec = {
-        .op = sweep->op, .type = maker->type, .slopes = maker->decay, .seed = maker->seed};
+    problem_spec spec = {.op = sweep->op,
+                         .type = maker->type,
+                         .slopes = maker->decay,
+                         .seed = maker->seed,
+                         .timed = true};
     memcpy(spec.dim, sweep->dim, sizeof spec.dim);
     spec.dim[sweep->varies] = size;
     for (int i = 0; i < DIM_COUNT; i++)
@@ -218,13 +145,14 @@ static bool add_curves(const row_maker *maker) {
 static bool add_sweep(row_maker *maker) {
     const size_sweep *sweep = maker->sweep;
     unsigned decays = sweep->decays ? sweep->decays : 1u << SLOPES_RELEASED;
+    const unsigned types = sweep->types ? sweep->types : TNL_ALL_FLOATS;
     for (tnl_type type = TNL_FLOAT32; type <= TNL_BFLOAT16; type++)
         for (slopes decay = SLOPES_RELEASED; decay <= SLOPES_NONE; decay++)
             for (int lrpe = 0; lrpe < (sweep->lrpe ? 2 : 1); lrpe++) {
                 maker->type = type;
                 maker->decay = decay;
                 maker->lrpe = lrpe;
-                if (decays >> decay & 1 && !add_curves(maker))
+                if (types >> type & 1 && decays >> decay & 1 && !add_curves(maker))
                     return false;
             }
     return true;
@@ -250,57 +178,74 @@ static bool add_copy(row_list *list, double bytes) {
     return true;
 }
 
-static bool add_gemm(row_list *list, int64_t m, int64_t n, int64_t k) {
-    for (int i = 0; i < list->count; i++)
-        if (list->row[i].kind == ROW_GEMM && list->row[i].m == m && list->row[i].n == n &&
-            list->row[i].k == k)
+static bool add_gemm(row_list *list, const bench_standards *standards, tnl_type type, int64_t m,
+                     int64_t n, int64_t k) {
+    for (int i = 0; i < list->count; i++) {
+        const bench_row *old = &list->row[i];
+        if (old->kind == ROW_GEMM && old->type == type && old->m == m && old->n == n && old->k == k)
             return true;
+    }
     bench_row *row = add_row(list);
     if (!row)
         return false;
     row->kind = ROW_GEMM;
+    row->type = type;
     row->m = m;
     row->n = n;
     row->k = k;
     row->flops = 2.0 * (double)m * (double)n * (double)k;
-    row->bytes = (double)sizeof(float) *
+    row->bytes = (double)tnl_type_size(type) *
                  ((double)m * (double)k + (double)n * (double)k + (double)m * (double)n);
-    snprintf(row->name, sizeof row->name, "gemm/blas/f32/m:%lld/n:%lld/k:%lld", (long long)m,
-             (long long)n, (long long)k);
+    snprintf(row->name, sizeof row->name, "gemm/%s/%s/m:%lld/n:%lld/k:%lld", standards->gemm_name,
+             tnl_type_name(type), (long long)m, (long long)n, (long long)k);
     return true;
 }
 
 /* The GEMMs that an operator is made of: into the gated or the packed dimension, and back. */
-static bool add_gemms(row_list *list, const problem_spec *spec) {
+static bool add_gemms(row_list *list, const bench_standards *standards, const problem_spec *spec) {
     const int64_t *dim = spec->dim;
     int64_t wide = dim[DIM_G] ? dim[DIM_G] : dim[DIM_K];
     if (!wide)
         return true;
-    return add_gemm(list, dim[DIM_M], wide, dim[DIM_HIDDEN]) &&
-           (!dim[DIM_G] || add_gemm(list, dim[DIM_M], dim[DIM_HIDDEN], wide));
+    return add_gemm(list, standards, spec->type, dim[DIM_M], wide, dim[DIM_HIDDEN]) &&
+           (!dim[DIM_G] ||
+            add_gemm(list, standards, spec->type, dim[DIM_M], dim[DIM_HIDDEN], wide));
 }
 
-/* The two rates first, then copies and GEMMs of the sizes of what is held against them. */
-static bool add_yardsticks(row_list *list, const row_list *operators) {
-    bool made = add_copy(list, COPY_RATE_MIB * 1048576.0) &&
-                add_gemm(list, GEMM_RATE_SIZE, GEMM_RATE_SIZE, GEMM_RATE_SIZE);
+static bool add_empty(row_list *list, const bench_standards *standards) {
+    bench_row *row = standards->empty ? add_row(list) : NULL;
+    if (row) {
+        row->kind = ROW_EMPTY;
+        snprintf(row->name, sizeof row->name, "empty/kernel");
+    }
+    return row || !standards->empty;
+}
+
+/* The rates first, then copies and GEMMs of the sizes of what is held against them. */
+static bool add_yardsticks(row_list *list, const bench_standards *standards,
+                           const row_list *operators) {
+    const int64_t size = standards->gemm_rate_size;
+    bool made = add_copy(list, standards->copy_rate_bytes);
+    for (tnl_type type = TNL_FLOAT32; made && type <= TNL_BFLOAT16; type++)
+        if (standards->gemm_types >> type & 1)
+            made = add_gemm(list, standards, type, size, size, size);
+    made = made && add_empty(list, standards);
     for (int i = 0; made && i < operators->count; i++)
         made = add_copy(list, copy_size(operators->row[i].bytes));
     for (int i = 0; made && i < operators->count; i++)
-        made = add_gemms(list, &operators->row[i].spec);
+        made = add_gemms(list, standards, &operators->row[i].spec);
     return made;
 }
 
 bool rows_make(const tnl_context *context, bool quick, uint64_t seed, row_list *list) {
+    const bench_device *device = bench_device_of(context);
     row_list operators = {0};
     row_maker maker = {.list = &operators, .device = context->device, .quick = quick, .seed = seed};
     *list = (row_list){0};
     bool made = true;
-    for (int i = 0; made && i < SWEEPS; i++) {
-        maker.sweep = &sweeps[i];
+    for (maker.sweep = device->sweeps; made && maker.sweep->varies != DIM_NONE; maker.sweep++)
         made = add_sweep(&maker);
-    }
-    made = made && add_yardsticks(list, &operators);
+    made = made && add_yardsticks(list, device->standards, &operators);
     for (int i = 0; made && i < operators.count; i++) {
         bench_row *row = add_row(list);
         made = row != NULL;

@@ -7,7 +7,7 @@
 
 #include "verify/problem.h"
 
-typedef enum row_kind { ROW_COPY, ROW_GEMM, ROW_OPERATOR } row_kind;
+typedef enum row_kind { ROW_COPY, ROW_GEMM, ROW_EMPTY, ROW_OPERATOR } row_kind;
 
 typedef struct bench_row {
     row_kind kind;
@@ -15,7 +15,9 @@ typedef struct bench_row {
     double bytes; /* read once and written once; a copy's: in total */
     double flops; /* 0: not counted */
 
-    int64_t m, n, k; /* ROW_GEMM */
+    /* ROW_GEMM */
+    tnl_type type;
+    int64_t m, n, k;
 
     /* ROW_OPERATOR */
     problem_spec spec;
@@ -31,10 +33,6 @@ typedef struct row_list {
     int count, capacity;
     int problems, curves;
 } row_list;
-
-/* The sizes of the yardsticks proper: bytes that the copy rate is taken at, and the GEMM rate's
- * m = n = k. Their rows come first. */
-enum { COPY_RATE_MIB = 2048, GEMM_RATE_SIZE = 3072 };
 
 /* The size of the copy that so many bytes are held against: whole pages, so that a few slopes or
  * angles more don't ask for a copy of their own. */

@@ -1,210 +1,80 @@
-/*
- * Copies, by the better of the C library's memcpy and our own loop, whose stores go past the cache
- * (memcpy's do so from a size on that it derives from the cache's, too late on some machines), each
- * with all threads; and OpenBLAS's sgemm. Everything is from a cold cache, as the rows are.
- */
+/* The yardsticks, each measured once; how, its device knows. */
 #include "bench/yardsticks.h"
 
-#include <cblas.h>
-#include <omp.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "bench/sweeps.h"
+#include "bench/device.h"
 #include "verify/device.h"
-#include "verify/memory.h"
-#include "verify/random.h"
 
-#if defined(__AVX__)
-#include <immintrin.h>
-#endif
-
+/* A copy of m bytes where there is no n; nothing at all where there is no m. */
 typedef struct yardstick {
-    int64_t m, n, k; /* a copy: m bytes read and m written, n = k = 0 */
+    gemm_size size;
     bench_samples *samples;
 } yardstick;
 
-/* Not zeros: equal pages might share memory. */
-static void fill(void *memory, size_t bytes, uint64_t seed, bool floats) {
-    uint64_t *word = memory;
-    float *number = memory;
-#pragma omp parallel for
-    for (size_t i = 0; i < bytes / 8; i++) {
-        if (floats) {
-            number[2 * i] = (float)random_uniform(seed, 0, 2 * i) - 0.5f;
-            number[2 * i + 1] = (float)random_uniform(seed, 0, 2 * i + 1) - 0.5f;
-        } else {
-            word[i] = random_bits(seed, 0, i);
-        }
-    }
+static bool same_size(const gemm_size *a, const gemm_size *b) {
+    return a->type == b->type && a->m == b->m && a->n == b->n && a->k == b->k;
 }
 
-/* ---- copies ------------------------------------------------------------------------------- */
-
-typedef struct copy_task {
-    unsigned char *to;
-    const unsigned char *from;
-    size_t bytes;
-} copy_task;
-
-/* This thread's part of a copy, in whole lines. */
-static copy_task own_part(const copy_task *whole) {
-    const size_t line = 64;
-    size_t lines = (whole->bytes + line - 1) / line, threads = (size_t)omp_get_num_threads();
-    size_t begin = lines * (size_t)omp_get_thread_num() / threads * line;
-    size_t end = lines * ((size_t)omp_get_thread_num() + 1) / threads * line;
-    if (end > whole->bytes)
-        end = whole->bytes;
-    return (copy_task){whole->to + begin, whole->from + begin, end - begin};
+static double bytes_needed(const gemm_size *size) {
+    double m = (double)size->m, n = (double)size->n, k = (double)size->k;
+    return n > 0 ? (double)tnl_type_size(size->type) * (m * k + n * k + m * n) : 2 * m;
 }
 
-static tnl_status copy_by_library(void *data) {
-#pragma omp parallel
-    {
-        copy_task part = own_part(data);
-        memcpy(part.to, part.from, part.bytes);
-    }
-    return TNL_OK;
-}
-
-static tnl_status copy_past_cache(void *data) {
-#pragma omp parallel
-    {
-        copy_task part = own_part(data);
-        size_t i = 0;
-#if defined(__AVX__)
-        for (; i + 64 <= part.bytes; i += 64) {
-            __m256i a = _mm256_load_si256((const __m256i *)(part.from + i));
-            __m256i b = _mm256_load_si256((const __m256i *)(part.from + i + 32));
-            _mm256_stream_si256((__m256i *)(part.to + i), a);
-            _mm256_stream_si256((__m256i *)(part.to + i + 32), b);
-        }
-        _mm_sfence();
-#endif
-        memcpy(part.to + i, part.from + i, part.bytes - i);
-    }
-    return TNL_OK;
-}
-
-/* A few samples of each way decide which takes the rest. */
-static tnl_status measure_copy(const bench_yardsticks *yardsticks, copy_task *copy,
+static tnl_status measure_size(const bench_yardsticks *yardsticks, const gemm_size *size,
                                bench_samples *taken) {
-    const bench_limits few = {.least = 3, .least_slow = 1};
-    bench_samples tried[2] = {{0}, {0}};
-    bench_work work = {.launch = copy_by_library,
-                       .data = copy,
-                       .memory = {{copy->to, copy->bytes}, {copy->from, copy->bytes}},
-                       .memory_count = 2};
-    measure(&work, &few, &tried[0]);
-    work.launch = copy_past_cache;
-    measure(&work, &few, &tried[1]);
-    if (summarize(&tried[0]).median < summarize(&tried[1]).median)
-        work.launch = copy_by_library;
-    return measure(&work, &yardsticks->limits, taken);
-}
-
-static tnl_status copy_samples(const bench_yardsticks *yardsticks, const yardstick *size,
-                               bench_samples *taken) {
-    copy_task copy = {.bytes = (size_t)size->m};
-    if (device_free_memory(yardsticks->context) < 2.0 * (double)copy.bytes)
+    const bench_standards *standards = bench_device_of(yardsticks->context)->standards;
+    if (device_free_memory(yardsticks->context) < bytes_needed(size))
         return TNL_OUT_OF_MEMORY;
-    unsigned char *from = memory_allocate(TNL_CPU, copy.bytes + 1);
-    copy.to = memory_allocate(TNL_CPU, copy.bytes + 1);
-    copy.from = from;
-    tnl_status status = TNL_OUT_OF_MEMORY;
-    if (copy.from && copy.to) {
-        fill(from, copy.bytes, yardsticks->seed, false);
-        fill(copy.to, copy.bytes, yardsticks->seed + 1, false);
-        status = measure_copy(yardsticks, &copy, taken);
-    }
-    memory_free(TNL_CPU, from);
-    memory_free(TNL_CPU, copy.to);
-    return status;
+    if (size->n)
+        return standards->gemm(yardsticks, size, taken);
+    return size->m ? standards->copy(yardsticks, (size_t)size->m, taken)
+                   : standards->empty(yardsticks, taken);
 }
 
-/* ---- GEMMs -------------------------------------------------------------------------------- */
-
-typedef struct gemm_task {
-    float *a, *b, *c;
-    int m, n, k;
-} gemm_task;
-
-static tnl_status multiply(void *data) {
-    const gemm_task *gemm = data;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, gemm->m, gemm->n, gemm->k, 1, gemm->a,
-                gemm->k, gemm->b, gemm->k, 0, gemm->c, gemm->n);
-    return TNL_OK;
-}
-
-static tnl_status gemm_samples(const bench_yardsticks *yardsticks, const yardstick *size,
-                               bench_samples *taken) {
-    size_t a = (size_t)(size->m * size->k) * sizeof(float);
-    size_t b = (size_t)(size->n * size->k) * sizeof(float);
-    size_t c = (size_t)(size->m * size->n) * sizeof(float);
-    gemm_task gemm = {.a = memory_allocate(TNL_CPU, a),
-                      .b = memory_allocate(TNL_CPU, b),
-                      .c = memory_allocate(TNL_CPU, c),
-                      .m = (int)size->m,
-                      .n = (int)size->n,
-                      .k = (int)size->k};
-    tnl_status status = TNL_OUT_OF_MEMORY;
-    if (gemm.a && gemm.b && gemm.c) {
-        fill(gemm.a, a, yardsticks->seed, true);
-        fill(gemm.b, b, yardsticks->seed + 1, true);
-        bench_work work = {.launch = multiply,
-                           .data = &gemm,
-                           .memory = {{gemm.a, a}, {gemm.b, b}, {gemm.c, c}},
-                           .memory_count = 3};
-        status = measure(&work, &yardsticks->limits, taken);
-    }
-    memory_free(TNL_CPU, gemm.a);
-    memory_free(TNL_CPU, gemm.b);
-    memory_free(TNL_CPU, gemm.c);
-    return status;
-}
-
-/* ---- each once ---------------------------------------------------------------------------- */
-
-static const bench_samples *find_or_measure(bench_yardsticks *yardsticks, yardstick size) {
-    for (int i = 0; i < yardsticks->count; i++) {
-        const yardstick *old = &yardsticks->measured[i];
-        if (old->m == size.m && old->n == size.n && old->k == size.k)
-            return old->samples;
-    }
+static const bench_samples *find_or_measure(bench_yardsticks *yardsticks, gemm_size size) {
+    for (int i = 0; i < yardsticks->count; i++)
+        if (same_size(&yardsticks->measured[i].size, &size))
+            return yardsticks->measured[i].samples;
     size_t count = (size_t)yardsticks->count + 1;
     yardstick *grown = realloc(yardsticks->measured, count * sizeof *grown);
     if (!grown)
         return NULL;
     yardsticks->measured = grown;
-    size.samples = calloc(1, sizeof *size.samples);
-    if (!size.samples)
+    bench_samples *samples = calloc(1, sizeof *samples);
+    if (!samples)
         return NULL;
-    tnl_status status = size.n ? gemm_samples(yardsticks, &size, size.samples)
-                               : copy_samples(yardsticks, &size, size.samples);
-    if (status != TNL_OK) {
-        free(size.samples);
-        size.samples = NULL;
+    if (measure_size(yardsticks, &size, samples) != TNL_OK) {
+        free(samples);
+        samples = NULL;
     }
-    grown[yardsticks->count++] = size;
-    return size.samples;
+    grown[yardsticks->count++] = (yardstick){size, samples};
+    return samples;
 }
 
 const bench_samples *yardsticks_copy(bench_yardsticks *yardsticks, double bytes) {
-    return find_or_measure(yardsticks, (yardstick){.m = (int64_t)(bytes / 2)});
+    return find_or_measure(yardsticks, (gemm_size){.m = (int64_t)(bytes / 2)});
 }
 
-const bench_samples *yardsticks_gemm(bench_yardsticks *yardsticks, int64_t m, int64_t n,
-                                     int64_t k) {
-    return find_or_measure(yardsticks, (yardstick){.m = m, .n = n, .k = k});
+const bench_samples *yardsticks_gemm(bench_yardsticks *yardsticks, tnl_type type, int64_t m,
+                                     int64_t n, int64_t k) {
+    return find_or_measure(yardsticks, (gemm_size){type, m, n, k});
+}
+
+const bench_samples *yardsticks_empty(bench_yardsticks *yardsticks) {
+    return find_or_measure(yardsticks, (gemm_size){.m = 0});
 }
 
 void yardsticks_measure_rates(bench_yardsticks *yardsticks) {
-    const double bytes = COPY_RATE_MIB * 1048576.0, size = GEMM_RATE_SIZE;
+    const bench_standards *standards = bench_device_of(yardsticks->context)->standards;
+    const double bytes = standards->copy_rate_bytes, size = (double)standards->gemm_rate_size;
     const bench_samples *copy = yardsticks_copy(yardsticks, bytes);
-    const bench_samples *gemm =
-        yardsticks_gemm(yardsticks, GEMM_RATE_SIZE, GEMM_RATE_SIZE, GEMM_RATE_SIZE);
     yardsticks->copy_rate = copy ? bytes / summarize(copy).median : 0;
-    yardsticks->gemm_rate = gemm ? 2 * size * size * size / summarize(gemm).median : 0;
+    for (tnl_type type = TNL_FLOAT32; type <= TNL_BFLOAT16; type++) {
+        const int64_t n = standards->gemm_types >> type & 1 ? standards->gemm_rate_size : 0;
+        const bench_samples *gemm = n ? yardsticks_gemm(yardsticks, type, n, n, n) : NULL;
+        yardsticks->gemm_rate[type] = gemm ? 2 * size * size * size / summarize(gemm).median : 0;
+    }
 }
 
 void yardsticks_free(bench_yardsticks *yardsticks) {

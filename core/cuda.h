@@ -8,4 +8,9 @@
 tnl_status tnl_cuda_open(tnl_context *context);
 void tnl_cuda_close(tnl_context *context);
 
+/* Make the context's device the calling thread's current one, and give back the one that was.
+ * Where they are the same this is one look into the runtime's thread state. */
+tnl_status tnl_cuda_enter(tnl_context *context, int *previous);
+void tnl_cuda_leave(const tnl_context *context, int previous);
+
 #endif

@@ -5,6 +5,7 @@
 #include "core/api.h"
 #include "core/check.h"
 #include "core/context.h"
+#include "core/cuda.h"
 #include "core/dispatch.h"
 #include "core/types.h"
 
@@ -114,6 +115,19 @@ tnl_status tnl_workspace(tnl_context *context, tnl_operator op, const void *args
     return status;
 }
 
+/* Launch with the context's device as the current one; the caller's comes back. */
+static tnl_status launch(const tnl_variant_row *row, const tnl_call *call) {
+    if (row->device == TNL_CPU)
+        return row->kernel->launch(call);
+    int previous;
+    tnl_status status = tnl_cuda_enter(call->context, &previous);
+    if (status == TNL_OK) {
+        status = row->kernel->launch(call);
+        tnl_cuda_leave(call->context, previous);
+    }
+    return status;
+}
+
 tnl_status tnl_run(tnl_context *context, tnl_operator op, const void *args,
                    const tnl_options *options) {
     tnl_call call;
@@ -127,5 +141,5 @@ tnl_status tnl_run(tnl_context *context, tnl_operator op, const void *args,
         return status;
     call.workspace = options ? options->workspace : NULL;
     call.workspace_bytes = options ? options->workspace_bytes : 0;
-    return row->kernel->launch(&call);
+    return launch(row, &call);
 }

@@ -13,35 +13,62 @@
 
 CPU(srmsnorm_forward, unfused, TNL_F32, "a pass over memory for each elementary step")
 CPU(srmsnorm_forward, fused, TNL_F32, "one row at a time, read once, in cache until written")
+CUDA(srmsnorm_forward, unfused, 80, TNL_ALL_FLOATS, "a kernel for each elementary step")
+CUDA(srmsnorm_forward, fused, 80, TNL_ALL_FLOATS, "one pass, a row in the registers of a warp or a block")
 
 CPU(srmsnorm_backward, unfused, TNL_F32, "a pass over memory for each elementary step")
 CPU(srmsnorm_backward, fused, TNL_F32, "both sums of a row in one pass, the result in the next")
+CUDA(srmsnorm_backward, unfused, 80, TNL_ALL_FLOATS, "a kernel for each elementary step")
+CUDA(srmsnorm_backward, fused, 80, TNL_ALL_FLOATS, "one pass, a row in the registers of a warp or a block")
 
 CPU(srmsnorm_residual_forward, fused, TNL_F32, "sum, square and scale while the row is in cache")
+CUDA(srmsnorm_residual_forward, fused, 80, TNL_ALL_FLOATS, "sum, square and scale in one pass")
 CPU(srmsnorm_residual_backward, fused, TNL_F32, "the norm's gradient and the residual's in one pass")
+CUDA(srmsnorm_residual_backward, fused, 80, TNL_ALL_FLOATS, "the norm's gradient and the residual's in one pass")
 
 CPU(srmsnorm_gate_forward, fused, TNL_F32, "norm and gate while the row is in cache")
+CUDA(srmsnorm_gate_forward, fused, 80, TNL_ALL_FLOATS, "norm and gate in one pass")
 CPU(srmsnorm_gate_backward, fused, TNL_F32, "both gradients while the row is in cache")
+CUDA(srmsnorm_gate_backward, fused, 80, TNL_ALL_FLOATS, "both gradients in one pass")
 
 CPU(qkvu_activation_forward, fused, TNL_F32, "swish and LRPE in one pass; an angle serves Q and K")
+CUDA(qkvu_activation_forward, fused, 80, TNL_ALL_FLOATS, "swish and LRPE in one pass; an angle serves Q and K")
 CPU(qkvu_activation_backward, fused, TNL_F32, "all gradients in one pass, theta's summed task by task")
+CUDA(qkvu_activation_backward, fused, 80, TNL_ALL_FLOATS, "all gradients in one pass, theta's summed block by block")
 
 CPU(attention_forward, left_product, TNL_F32, "(Q K^T * M) V with the whole n x n matrix in memory")
 CPU(attention_forward, chunked, TNL_F32, "left product inside a chunk, a K^T V state between chunks")
+CUDA(attention_forward, left_product, 80, TNL_ALL_FLOATS, "(Q K^T * M) V by cuBLAS, the n x n matrices in memory")
+CUDA(attention_forward, tiled, 80, TNL_ALL_FLOATS, "Algorithm 3: the left product tile by tile on chip, n^2 work")
+CUDA(attention_forward, chunked, 80, TNL_ALL_FLOATS, "left product inside a chunk, a K^T V state between chunks")
 
 CPU(attention_backward, left_product, TNL_F32, "the n x n matrix in memory, then its gradient in its place")
 CPU(attention_backward, chunked, TNL_F32, "a sweep forwards for dQ, one backwards for dK and dV")
+CUDA(attention_backward, left_product, 80, TNL_ALL_FLOATS, "by cuBLAS, the n x n matrices and then their gradients in memory")
+CUDA(attention_backward, tiled, 80, TNL_ALL_FLOATS, "Algorithm 4: the left product tile by tile on chip, n^2 work")
+CUDA(attention_backward, chunked, 80, TNL_ALL_FLOATS, "left products inside a chunk, states and their gradients between chunks")
 
 CPU(attention_forward_backward, left_product, TNL_F32, "keeps the n x n matrix of the forward pass")
 CPU(attention_forward_backward, chunked, TNL_F32, "forward and backward, nothing kept between them")
+CUDA(attention_forward_backward, left_product, 80, TNL_ALL_FLOATS, "keeps the n x n matrices of the forward pass")
+CUDA(attention_forward_backward, tiled, 80, TNL_ALL_FLOATS, "Algorithms 3 and 4")
+CUDA(attention_forward_backward, chunked, 80, TNL_ALL_FLOATS, "forward and backward, nothing kept between them")
 
 CPU(sglu_gate, blas, TNL_F32, "two GEMMs and a product")
+CUDA(sglu_gate, cublas, 80, TNL_ALL_FLOATS, "two GEMMs and a product")
 CPU(sglu_down, blas, TNL_F32, "a GEMM")
+CUDA(sglu_down, cublas, 80, TNL_ALL_FLOATS, "a GEMM")
 CPU(sglu_forward, blas, TNL_F32, "three GEMMs and a product")
+CUDA(sglu_forward, cublas, 80, TNL_ALL_FLOATS, "three GEMMs and a product")
 CPU(sglu_backward, blas, TNL_F32, "GEMMs, with the products between them elementwise")
+CUDA(sglu_backward, cublas, 80, TNL_ALL_FLOATS, "GEMMs, with the products between them elementwise")
 
 CPU(qkvu_projection_forward, blas, TNL_F32, "GEMMs, then the activation on Q and K")
+CUDA(qkvu_projection_forward, cublas, 80, TNL_ALL_FLOATS, "a GEMM, then the activation on Q and K")
 CPU(qkvu_projection_backward, blas, TNL_F32, "the activation's gradient, then GEMMs")
+CUDA(qkvu_projection_backward, cublas, 80, TNL_ALL_FLOATS, "the activation's gradient, then GEMMs")
 
 CPU_NAMED(decode, origin, TNL_F32, "Algorithm 1: states that grow as lambda^-t, and overflow")
 CPU(decode, recurrent, TNL_F32, "Algorithm 2: a head at a time, its state read and written once")
+CUDA_NAMED(decode, origin, 80, TNL_ALL_FLOATS, "Algorithm 1: states that grow as lambda^-t, and overflow")
+CUDA(decode, recurrent, 80, TNL_ALL_FLOATS, "Algorithm 2: a block a head, its state read and written once")

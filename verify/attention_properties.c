@@ -69,6 +69,10 @@ static void cutting_anywhere(subject *s) {
     if (!bit(s, "initial_state"))
         return;
     problem_spec spec = property_spec(s, 0);
+    if (!(spec.present & bit(s, "initial_state"))) {
+        report_skip(s->report, "property \"%s\": the row knows no states", s->property);
+        return;
+    }
     spec.dim[DIM_B] = 1;
     problem_complete(&spec);
     problem whole, forward = {0};

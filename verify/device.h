@@ -8,8 +8,13 @@
 
 typedef struct device_description {
     char model[128]; /* as the maker names it */
-    int cores;       /* those that this process may use */
+    int cores;       /* of the host: those that this process may use */
     double memory;   /* bytes in all */
+    /* A CUDA device's; 0 and "" on the CPU. */
+    char driver[64]; /* the driver's own version where it tells, and CUDA's that it supports */
+    char runtime[16];
+    int multiprocessors, clock_mhz, memory_clock_mhz; /* the highest clocks */
+    double cache;                                     /* bytes of L2 */
 } device_description;
 
 void device_describe(const tnl_context *context, device_description *description);
@@ -20,7 +25,8 @@ void device_slug(const tnl_context *context, char *slug, size_t size);
 double device_free_memory(const tnl_context *context);
 
 /* The commit checked out in the working directory, with -dirty behind it where tracked files
- * outside results/ differ from it; "unknown" outside a repository. */
+ * outside results/ differ from it; outside a repository what TNL_COMMIT in the environment says,
+ * else "unknown". */
 void describe_commit(char *text, size_t size);
 
 #endif

@@ -8,12 +8,13 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "core/table.h"
 #include "verify/device.h"
 #include "verify/parts.h"
 
 typedef struct settings {
-    const char *filter, *golden, *results, *device, *example;
-    bool quick;
+    const char *filter, *golden, *results, *name, *example, *ptxas;
+    bool quick, cpu, cuda; /* the devices to judge on, where there is one */
     uint64_t seed;
 } settings;
 
@@ -23,6 +24,8 @@ static const char usage[] =
     "  --quick             a tenth of the cases\n"
     "  --seed=N            the seed of all random choices (20240229)\n"
     "  --golden=DIR        check the data of DIR/ops.safetensors\n"
+    "  --ptxas=FILE        look for spills in what ptxas said of the kernels\n"
+    "  --device=cpu|cuda   judge on the CPU or on CUDA device 0 alone (both, where there is one)\n"
     "  --results=DIR       write DIR/<device>/verify.json\n"
     "  --device-name=NAME  in place of this device's own name\n"
     "  --example=PROGRAM   run this program, too: it must succeed\n";
@@ -35,6 +38,15 @@ static bool parse_seed(const char *text, uint64_t *seed) {
     return errno == 0 && end != text && *end == '\0' && *text != '-';
 }
 
+/* false: it is the name of no device. */
+static bool parse_device(const char *text, settings *s) {
+    s->cpu = strcmp(text, "cpu") == 0;
+    s->cuda = strcmp(text, "cuda") == 0;
+    if (!s->cpu && !s->cuda)
+        fprintf(stderr, "verify: --device=%s: expected cpu or cuda\n", text);
+    return s->cpu || s->cuda;
+}
+
 /* Returns -1 to go on, else the exit status. */
 static int parse(int argc, char **argv, settings *s) {
     static const struct option options[] = {
@@ -43,7 +55,9 @@ static int parse(int argc, char **argv, settings *s) {
         {"seed", required_argument, NULL, 's'},
         {"golden", required_argument, NULL, 'g'},
         {"results", required_argument, NULL, 'r'},
-        {"device-name", required_argument, NULL, 'd'},
+        {"device", required_argument, NULL, 'd'},
+        {"device-name", required_argument, NULL, 'n'},
+        {"ptxas", required_argument, NULL, 'p'},
         {"example", required_argument, NULL, 'e'},
         {"help", no_argument, NULL, 'h'},
         {0},
@@ -69,7 +83,14 @@ static int parse(int argc, char **argv, settings *s) {
             s->results = optarg;
             break;
         case 'd':
-            s->device = optarg;
+            if (!parse_device(optarg, s))
+                return EXIT_FAILURE;
+            break;
+        case 'n':
+            s->name = optarg;
+            break;
+        case 'p':
+            s->ptxas = optarg;
             break;
         case 'e':
             s->example = optarg;
@@ -108,8 +129,8 @@ static bool make_folder(const char *path) {
 
 static bool write_results(const report *r, const settings *s, const tnl_context *context) {
     char slug[128], commit[128], path[4096];
-    if (s->device)
-        snprintf(slug, sizeof slug, "%s", s->device);
+    if (s->name)
+        snprintf(slug, sizeof slug, "%s", s->name);
     else
         device_slug(context, slug, sizeof slug);
     describe_commit(commit, sizeof commit);
@@ -124,37 +145,76 @@ static bool write_results(const report *r, const settings *s, const tnl_context 
     return report_write(r, path, slug, commit);
 }
 
+/* The devices asked for, as far as there are any; CUDA rows that can't be judged are counted on
+ * the screen. false: said on stderr. */
+static bool open_devices(const settings *s, verify_devices *devices) {
+    *devices = (verify_devices){0};
+    tnl_status status = TNL_OK;
+    if (s->cpu)
+        status = tnl_context_create(TNL_CPU, 0, &devices->context[devices->count]);
+    devices->count += s->cpu && status == TNL_OK;
+    if (status == TNL_OK && s->cuda) {
+        status = tnl_context_create(TNL_CUDA, 0, &devices->context[devices->count]);
+        devices->count += status == TNL_OK;
+    }
+    int rows = 0;
+    for (int i = 0; i < tnl_variants_count; i++)
+        rows += tnl_variants[i].device == TNL_CUDA && tnl_variants[i].kernel;
+    if (status == TNL_NO_DEVICE && s->cpu && rows > 0)
+        printf("no CUDA device: %d rows can't be judged\n", rows);
+    if (status == TNL_OK || (status == TNL_NO_DEVICE && s->cpu))
+        return true;
+    fprintf(stderr, "verify: can't make a context: %s\n", tnl_status_name(status));
+    return false;
+}
+
+static void close_devices(verify_devices *devices) {
+    while (devices->count > 0)
+        tnl_context_destroy(devices->context[--devices->count]);
+}
+
+static void verify_all(report *r, const settings *s, const verify_devices *devices) {
+    if (s->cpu) {
+        verify_checks(r);
+        verify_gradients(r);
+    }
+    if (s->ptxas)
+        verify_ptxas(r, s->ptxas);
+    verify_matrix(r, devices);
+    for (int i = 0; i < devices->count; i++) {
+        verify_properties(r, devices->context[i]);
+        if (s->golden)
+            verify_golden(r, devices->context[i], s->golden);
+        verify_bad_input(r, devices->context[i]);
+    }
+    verify_example(r, s->example);
+}
+
 int main(int argc, char **argv) {
-    settings s = {.seed = 20240229};
+    settings s = {.seed = 20240229, .cpu = true, .cuda = true};
     int status = parse(argc, argv, &s);
     if (status >= 0)
         return status;
     report r;
-    tnl_context *context;
+    verify_devices devices;
     if (!report_open(&r, s.filter, s.quick, s.seed))
         return EXIT_FAILURE;
-    if (tnl_context_create(TNL_CPU, 0, &context) != TNL_OK) {
-        fputs("verify: can't make a context\n", stderr);
+    if (!open_devices(&s, &devices)) {
+        close_devices(&devices);
         report_close(&r);
         return EXIT_FAILURE;
     }
     printf("seed %llu%s\n", (unsigned long long)s.seed, s.quick ? ", a tenth of the cases" : "");
-    verify_checks(&r);
-    verify_gradients(&r);
-    verify_matrix(&r, context);
-    verify_properties(&r, context);
-    if (s.golden)
-        verify_golden(&r, context, s.golden);
-    verify_bad_input(&r, context);
-    verify_example(&r, s.example);
+    verify_all(&r, &s, &devices);
     report_print(&r);
-    bool written = !s.results || write_results(&r, &s, context);
+    /* The last is the CUDA device, where there is one. */
+    bool written = !s.results || write_results(&r, &s, devices.context[devices.count - 1]);
     bool passed = r.failed == 0 && written;
     if (r.passed + r.failed + r.skipped == 0) {
         fprintf(stderr, "verify: no row matches %s\n", s.filter ? s.filter : "");
         passed = false;
     }
-    tnl_context_destroy(context);
+    close_devices(&devices);
     report_close(&r);
     omp_pause_resource_all(omp_pause_hard); /* ends the threads, so that no leak is suspected */
     return passed ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -1,5 +1,5 @@
 /* Every row against its operator's reference, over the sweep. What is expected of a problem is
- * computed once, for all rows that mean the same by it. */
+ * computed once, for all rows that mean the same by it, on whichever device. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -47,9 +47,10 @@ static void judge_row(report *r, tnl_context *context, problem *p, const tnl_var
     report_case(r, v.passed, v.error, bound, "%s: %s", line, v.text);
 }
 
-static void judge_problem(report *r, tnl_context *context, const problem_spec *spec) {
+/* The rows of one device; the problem holds the same on each. */
+static void judge_on(report *r, tnl_context *context, const problem_spec *spec,
+                     expectation *expected) {
     problem p = {0};
-    expectation expected = {0};
     for (int i = 0; i < tnl_variants_count; i++) {
         const tnl_variant_row *row = &tnl_variants[i];
         if (row->op != spec->op || !(row->types & TNL_TYPE_BIT(spec->type)) ||
@@ -61,17 +62,31 @@ static void judge_problem(report *r, tnl_context *context, const problem_spec *s
             continue;
         }
         p.eps = draw_eps(spec);
-        judge_row(r, context, &p, row, &expected);
+        judge_row(r, context, &p, row, expected);
     }
-    judge_forget(&expected);
     problem_free(&p);
 }
 
+static void judge_problem(report *r, const verify_devices *devices, const problem_spec *spec) {
+    expectation expected = {0};
+    for (int i = 0; i < devices->count; i++)
+        judge_on(r, devices->context[i], spec, &expected);
+    judge_forget(&expected);
+}
+
+/* NULL where one of the devices can run the row. */
+static const char *obstacle_everywhere(const verify_devices *devices, const tnl_variant_row *row) {
+    const char *obstacle = "no device";
+    for (int i = 0; obstacle && i < devices->count; i++)
+        obstacle = run_obstacle(devices->context[i], row);
+    return obstacle;
+}
+
 /* Rows that can't be judged here, each of their types a test skipped. */
-static void skip_rows(report *r, const tnl_context *context) {
+static void skip_rows(report *r, const verify_devices *devices) {
     for (int i = 0; i < tnl_variants_count; i++) {
         const tnl_variant_row *row = &tnl_variants[i];
-        const char *obstacle = run_obstacle(context, row);
+        const char *obstacle = obstacle_everywhere(devices, row);
         for (int type = TNL_FLOAT32; obstacle && type <= TNL_BFLOAT16; type++)
             if (row->types & TNL_TYPE_BIT(type) &&
                 report_begin(r, tnl_operators[row->op].name, row->name, tnl_type_name(type)))
@@ -79,7 +94,7 @@ static void skip_rows(report *r, const tnl_context *context) {
     }
 }
 
-void verify_matrix(report *r, tnl_context *context) {
+void verify_matrix(report *r, const verify_devices *devices) {
     for (int op = 0; op < TNL_OPERATOR_COUNT; op++) {
         for (int type = TNL_FLOAT32; type <= TNL_BFLOAT16; type++) {
             sweep s;
@@ -88,9 +103,9 @@ void verify_matrix(report *r, tnl_context *context) {
                 exit(EXIT_FAILURE);
             }
             for (int i = 0; i < s.count; i++)
-                judge_problem(r, context, &s.spec[i]);
+                judge_problem(r, devices, &s.spec[i]);
             sweep_free(&s);
         }
     }
-    skip_rows(r, context);
+    skip_rows(r, devices);
 }

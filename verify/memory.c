@@ -1,13 +1,82 @@
-/* Memory on the CPU: the C library's. */
+/* Memory: on the CPU the C library's, on a CUDA device the runtime's. */
 #include "verify/memory.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/context.h"
+
 enum { PAGE = 4096 };
 
+#ifdef TNL_WITH_CUDA
+
+#include <cuda_runtime_api.h>
+
+/* A failure stays on the runtime's record, where the next kernel launch would find it. */
+static bool good(cudaError_t error) {
+    if (error != cudaSuccess)
+        cudaGetLastError();
+    return error == cudaSuccess;
+}
+
+static void *cuda_allocate(size_t bytes) {
+    void *memory = NULL;
+    return good(cudaMalloc(&memory, bytes)) ? memory : NULL;
+}
+
+static void cuda_free(void *memory) {
+    good(cudaFree(memory));
+}
+
+/* From pageable memory the runtime's copy returns when it has the bytes, not when the device has:
+ * a launch on another stream would not wait for it. */
+static bool cuda_copy(void *to, const void *from, size_t bytes) {
+    return good(cudaMemcpy(to, from, bytes, cudaMemcpyDefault)) && good(cudaDeviceSynchronize());
+}
+
+static bool cuda_select(const tnl_context *context) {
+    return good(cudaSetDevice(context->index));
+}
+
+static bool cuda_wait(const tnl_context *context) {
+    return good(cudaStreamSynchronize(context->stream)) && good(cudaGetLastError());
+}
+
+#else
+
+static void *cuda_allocate(size_t bytes) {
+    (void)bytes;
+    return NULL;
+}
+
+static void cuda_free(void *memory) {
+    (void)memory;
+}
+
+static bool cuda_copy(void *to, const void *from, size_t bytes) {
+    (void)to;
+    (void)from;
+    (void)bytes;
+    return false;
+}
+
+static bool cuda_select(const tnl_context *context) {
+    (void)context;
+    return false;
+}
+
+static bool cuda_wait(const tnl_context *context) {
+    (void)context;
+    return false;
+}
+
+#endif
+
 void *memory_allocate(tnl_device device, size_t bytes) {
-    if (device != TNL_CPU || bytes > SIZE_MAX - PAGE)
+    if (device == TNL_CUDA)
+        return cuda_allocate(bytes);
+    if (bytes > SIZE_MAX - PAGE)
         return NULL;
     return aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE);
 }
@@ -15,11 +84,13 @@ void *memory_allocate(tnl_device device, size_t bytes) {
 void memory_free(tnl_device device, void *memory) {
     if (device == TNL_CPU)
         free(memory);
+    else if (memory)
+        cuda_free(memory);
 }
 
 bool memory_to_device(tnl_device device, void *to, const void *from, size_t bytes) {
-    if (device != TNL_CPU)
-        return false;
+    if (device == TNL_CUDA)
+        return cuda_copy(to, from, bytes);
     if (to != from)
         memcpy(to, from, bytes);
     return true;
@@ -29,8 +100,23 @@ bool memory_from_device(tnl_device device, void *to, const void *from, size_t by
     return memory_to_device(device, to, from, bytes);
 }
 
+bool memory_repeat(tnl_device device, void *to, size_t bytes, const void *piece,
+                   size_t piece_bytes) {
+    size_t done = piece_bytes < bytes ? piece_bytes : bytes;
+    bool copied = memory_to_device(device, to, piece, done);
+    while (copied && done < bytes) {
+        size_t more = done < bytes - done ? done : bytes - done;
+        copied = memory_to_device(device, (char *)to + done, to, more);
+        done += more;
+    }
+    return copied;
+}
+
+bool memory_select(const tnl_context *context) {
+    return context->device == TNL_CPU || cuda_select(context);
+}
+
 /* A call on a CPU context has finished when it returns. */
 bool memory_synchronize(const tnl_context *context) {
-    (void)context;
-    return true;
+    return context->device == TNL_CPU || cuda_wait(context);
 }

@@ -5,15 +5,24 @@
 #include "tnl.h"
 #include "verify/report.h"
 
+/* Where rows are judged: the CPU, a CUDA device, or both. */
+typedef struct verify_devices {
+    tnl_context *context[2];
+    int count;
+} verify_devices;
+
 /* Every row against its operator's reference, over the sweep. */
-void verify_matrix(report *r, tnl_context *context);
+void verify_matrix(report *r, const verify_devices *devices);
 /* What must hold of every row without a reference: causality, cutting anywhere, ... */
 void verify_properties(report *r, tnl_context *context);
 /* Slopes, types, listing functions, the references among each other. */
 void verify_checks(report *r);
 /* The references' gradients against finite differences. */
 void verify_gradients(report *r);
-/* The data of directory/ops.safetensors. */
+/* That no kernel spills registers, by what ptxas said when it was built: the log at `path`. */
+void verify_ptxas(report *r, const char *path);
+/* The data of directory/ops.safetensors: the rows against it, and on a CPU context the
+ * references. */
 void verify_golden(report *r, tnl_context *context, const char *directory);
 /* Every public function with bad arguments, made from the table. */
 void verify_bad_input(report *r, tnl_context *context);

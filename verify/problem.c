@@ -66,9 +66,40 @@ static void fill_tensors(problem *p) {
     }
 }
 
+/* Send a tensor's values to the device, those of a large one as a piece that repeats. Rows of the
+ * piece are of no size that a tensor's are, so that no two rows of a matrix are the same. */
+static bool send_values(const problem *p, int tensor) {
+    enum { PIECE_ROWS = 1024, PIECE_COLUMNS = 4093 };
+    tnl_tensor shape = p->tensor[tensor];
+    int64_t count = problem_count(p, tensor);
+    if (count > PIECE_ROWS * PIECE_COLUMNS) {
+        shape = tnl_2d(shape.data, shape.type, PIECE_ROWS, PIECE_COLUMNS);
+        shape.stride[0] = PIECE_COLUMNS;
+        shape.stride[1] = 1;
+    }
+    size_t bytes = (size_t)tnl_tensor_bytes(&shape);
+    void *piece = malloc(bytes);
+    if (!piece)
+        return false;
+    values_fill(&p->spec, tensor, &shape, piece);
+    bool sent = memory_repeat(p->device, p->tensor[tensor].data,
+                              (size_t)count * tnl_type_size(shape.type), piece, bytes);
+    free(piece);
+    return sent;
+}
+
+static bool send_all_values(const problem *p) {
+    const tnl_operator_row *row = &tnl_operators[p->spec.op];
+    for (int i = 0; i < row->argument_count; i++)
+        if (p->tensor[i].data && row->argument[i].role != TNL_OUTPUT && !send_values(p, i))
+            return false;
+    return true;
+}
+
 bool problem_make(const problem_spec *spec, const tnl_context *context, problem *p) {
     *p = (struct problem){.spec = *spec, .eps = TNL_DEFAULT_EPS};
     p->device = context ? context->device : TNL_CPU;
+    const bool on_host = !spec->timed || p->device == TNL_CPU;
     problem_plan *plan = p->plan = malloc(sizeof *plan);
     if (!plan)
         return false;
@@ -76,12 +107,13 @@ bool problem_make(const problem_spec *spec, const tnl_context *context, problem 
     for (int i = 0; i < plan->block_count; i++) {
         problem_block *block = &plan->block[i];
         block->memory = memory_allocate(p->device, block->bytes);
-        block->host = p->device == TNL_CPU ? block->memory : malloc(block->bytes);
-        if (!block->memory || !block->host) {
+        block->host = p->device == TNL_CPU ? block->memory : on_host ? malloc(block->bytes) : NULL;
+        if (!block->memory || (on_host && !block->host)) {
             problem_free(p);
             return false;
         }
-        fill_pattern(block->host, block->bytes);
+        if (on_host)
+            fill_pattern(block->host, block->bytes);
     }
     for (int i = 0; i < tnl_operators[spec->op].argument_count; i++) {
         if (plan->place[i].block < 0)
@@ -89,8 +121,9 @@ bool problem_make(const problem_spec *spec, const tnl_context *context, problem 
         p->tensor[i] = plan->place[i].view;
         p->tensor[i].data = at(p, i, block_of(p, i)->memory);
     }
-    fill_tensors(p);
-    if (problem_send(p))
+    if (on_host)
+        fill_tensors(p);
+    if (on_host ? problem_send(p) : send_all_values(p))
         return true;
     problem_free(p);
     return false;

@@ -51,6 +51,8 @@ typedef struct problem_spec {
     int64_t position;          /* of each sequence's first token, where positions are present; the
                                   i-th sequence starts at position + 3 i */
     bool in_place;             /* outputs that may be an input are */
+    bool timed;                /* to be run, not judged: on a CUDA device the values of a large
+                                  tensor repeat after some millions, and the host keeps none */
     uint64_t seed;
 } problem_spec;
 
@@ -70,7 +72,8 @@ typedef struct problem {
  * b + 3), the heads of a projection with theta (else of at most 128 features each).
  */
 void problem_complete(problem_spec *spec);
-/* Make it, outputs full of NaN. false: out of memory, and *p is empty. */
+/* Make it, outputs full of NaN (unless it is timed on a CUDA device). false: out of memory, and *p
+ * is empty. */
 bool problem_make(const problem_spec *spec, const tnl_context *context, problem *p);
 void problem_free(problem *p);
 /* Bytes that problem_make would take. */

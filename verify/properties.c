@@ -1,7 +1,8 @@
 /*
- * The properties of every row: two runs agree bit for bit where the row says so; layouts and
- * in-place runs agree with the plain one; zeros give zeros; a token changes nothing but what it
- * may; a packed batch is its sequences, each by itself.
+ * The properties of every row: two runs agree bit for bit where the row says so, and on a CUDA
+ * device a graph's replay with a plain run; layouts and in-place runs agree with the plain one;
+ * zeros give zeros; a token changes nothing but what it may; a packed batch is its sequences, each
+ * by itself.
  */
 #include <math.h>
 #include <stdio.h>
@@ -16,6 +17,16 @@ static bool simple_run(const subject *s, const problem_spec *spec, problem *p) {
     return property_make(s, spec, p) && property_run(s, NULL, p);
 }
 
+/* How many elements of the outputs differ. */
+static double count_different(const problem *a, const problem *b) {
+    double different = 0;
+    for (int i = 0; i < TNL_MAX_TENSORS; i++)
+        for (int64_t j = 0; property_is_output(a, i) && j < problem_count(a, i); j++)
+            different +=
+                problem_get(a, i, j) != problem_get(b, i, j) && !property_unwritten(a, b, i, j);
+    return different;
+}
+
 static void repeats(subject *s) {
     s->property = "two runs are equal bit for bit";
     problem_spec spec = property_spec(s, 0);
@@ -24,15 +35,29 @@ static void repeats(subject *s) {
     if (!s->row->kernel->deterministic || !simple_run(s, &spec, &first))
         return;
     if (simple_run(s, &spec, &second)) {
-        double different = 0;
-        for (int i = 0; i < TNL_MAX_TENSORS; i++)
-            for (int64_t j = 0; property_is_output(&first, i) && j < problem_count(&first, i); j++)
-                different += problem_get(&first, i, j) != problem_get(&second, i, j) &&
-                             !property_unwritten(&first, &second, i, j);
-        property_record(s, &spec, different, 0, "elements differ");
+        property_record(s, &spec, count_different(&first, &second), 0, "elements differ");
         problem_free(&second);
     }
     problem_free(&first);
+}
+
+static void replays(subject *s) {
+    s->property = "a CUDA graph replays to the same result";
+    problem_spec spec = property_spec(s, 0);
+    problem plain, replayed;
+    char text[512];
+    if (s->context->device != TNL_CUDA || !simple_run(s, &spec, &plain))
+        return;
+    if (property_make(s, &spec, &replayed)) {
+        if (run_row_captured(&replayed, s->context, s->row, text, sizeof text) != RUN_DONE)
+            property_record(s, &spec, INFINITY, 0, text);
+        else if (s->row->kernel->deterministic)
+            property_record(s, &spec, count_different(&plain, &replayed), 0, "elements differ");
+        else
+            property_record(s, &spec, property_distance(&replayed, &plain), s->bound, "differs");
+        problem_free(&replayed);
+    }
+    problem_free(&plain);
 }
 
 /* The same problem with another layout, or in place. */
@@ -241,6 +266,7 @@ void verify_properties(report *r, tnl_context *context) {
             subject s = {.report = r, .context = context, .row = row, .type = (tnl_type)type};
             s.bound = judge_bound(row, s.type);
             repeats(&s);
+            replays(&s);
             layouts_agree(&s);
             zeros_give_zeros(&s);
             tokens_change_their_own(&s);

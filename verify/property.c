@@ -8,6 +8,17 @@
 #include "verify/describe.h"
 #include "verify/random.h"
 
+/* Whether the row takes such calls. */
+static bool takes(const subject *s, const problem_spec *spec) {
+    problem p;
+    size_t bytes;
+    if (!problem_make(spec, s->context, &p))
+        return true; /* whoever makes it next will say that memory is short */
+    bool taken = problem_workspace(&p, s->context, s->row->name, &bytes) != TNL_UNSUPPORTED;
+    problem_free(&p);
+    return taken;
+}
+
 problem_spec property_spec(const subject *s, unsigned without) {
     static const int64_t size[FAMILY_COUNT][DIM_COUNT] = {
         [FAMILY_ROWS] = {[DIM_M] = 37, [DIM_HIDDEN] = 300},
@@ -26,6 +37,10 @@ problem_spec property_spec(const subject *s, unsigned without) {
         spec.present |= (unsigned)op->argument[i].optional << i;
     spec.present &= ~(without | sweep_bit(spec.op, "cu_seqlens"));
     problem_complete(&spec);
+    if (spec.present && s->row->kernel->rejects && !takes(s, &spec)) {
+        spec.present = 0;
+        problem_complete(&spec);
+    }
     return spec;
 }
 

@@ -21,7 +21,7 @@ typedef struct subject {
 } subject;
 
 /* A problem of moderate size for the row's operator, with every optional tensor but cu_seqlens
- * and those named in `without` (their bits). */
+ * and those named in `without` (their bits); with none of them where the row does not take that. */
 problem_spec property_spec(const subject *s, unsigned without);
 /* property_make makes it; the caller may then change its values (problem_set); property_run runs
  * the subject's row on it, or `row` where that is not NULL. false: recorded as failed (or as

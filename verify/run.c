@@ -2,9 +2,9 @@
 #include "verify/run.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "verify/capture.h"
 #include "verify/memory.h"
 
 enum { GUARD = 4096, POISON = 0xff };
@@ -31,10 +31,41 @@ static bool guards_hold(tnl_device device, const unsigned char *memory, size_t b
     return true;
 }
 
+/* Where a run happens, and how. */
+typedef struct run_place {
+    tnl_context *context;
+    const char *variant;
+    unsigned char *memory; /* GUARD | workspace of so many bytes | GUARD */
+    size_t bytes;
+    bool captured;
+} run_place;
+
+static tnl_status run_plainly(const problem *p, const run_place *place) {
+    return problem_run(p, place->context, place->variant, place->memory + GUARD, place->bytes);
+}
+
+/* Capture the call, which must write nothing, and replay it twice, each time from what
+ * problem_poison leaves. */
+static tnl_status run_captured(problem *p, const run_place *place) {
+    capture c;
+    tnl_status status = TNL_DEVICE_ERROR;
+    bool captured = capture_begin(&c, place->context);
+    if (captured)
+        status = run_plainly(p, place);
+    captured = captured && capture_end(&c) && status == TNL_OK;
+    bool replayed = captured && capture_replay(&c) && problem_poison(p) && capture_replay(&c);
+    if (status == TNL_OK && !replayed)
+        status = tnl_fail(place->context, TNL_DEVICE_ERROR, "the call can't be %s",
+                          captured ? "replayed" : "captured into a CUDA graph");
+    capture_free(&c);
+    return status;
+}
+
 /* The run itself, once there is workspace. */
-static run_result run_in(problem *p, tnl_context *context, const char *variant,
-                         unsigned char *memory, size_t bytes, char *text, size_t size) {
-    tnl_status status = problem_run(p, context, variant, memory + GUARD, bytes);
+static run_result run_in(problem *p, const run_place *place, char *text, size_t size) {
+    tnl_context *context = place->context;
+    const size_t bytes = place->bytes;
+    tnl_status status = place->captured ? run_captured(p, place) : run_plainly(p, place);
     if (status == TNL_UNSUPPORTED)
         return RUN_REJECTED;
     if (status != TNL_OK) {
@@ -45,15 +76,15 @@ static run_result run_in(problem *p, tnl_context *context, const char *variant,
         snprintf(text, size, "the device reported a failure");
         return RUN_FAILED;
     }
-    if (!guards_hold(p->device, memory, bytes)) {
+    if (!guards_hold(p->device, place->memory, bytes)) {
         snprintf(text, size, "memory around the workspace of %zu bytes was written to", bytes);
         return RUN_FAILED;
     }
     return RUN_DONE;
 }
 
-run_result run_row(problem *p, tnl_context *context, const tnl_variant_row *row, char *text,
-                   size_t size) {
+static run_result run(problem *p, tnl_context *context, const tnl_variant_row *row, bool captured,
+                      char *text, size_t size) {
     size_t bytes = 0;
     tnl_status status = problem_workspace(p, context, row->name, &bytes);
     if (status == TNL_UNSUPPORTED)
@@ -63,16 +94,23 @@ run_result run_row(problem *p, tnl_context *context, const tnl_variant_row *row,
                  tnl_context_error(context));
         return RUN_FAILED;
     }
-    size_t total = bytes + 2 * GUARD;
-    unsigned char *memory = memory_allocate(p->device, total), *poison = malloc(total);
+    const size_t total = bytes + 2 * GUARD;
+    unsigned char piece[GUARD], *memory = memory_allocate(p->device, total);
+    memset(piece, POISON, sizeof piece);
     run_result result = RUN_FAILED;
     snprintf(text, size, "out of memory");
-    if (memory && poison && problem_poison(p)) {
-        memset(poison, POISON, total);
-        if (memory_to_device(p->device, memory, poison, total))
-            result = run_in(p, context, row->name, memory, bytes, text, size);
-    }
-    free(poison);
+    if (memory && problem_poison(p) && memory_repeat(p->device, memory, total, piece, sizeof piece))
+        result = run_in(p, &(run_place){context, row->name, memory, bytes, captured}, text, size);
     memory_free(p->device, memory);
     return result;
+}
+
+run_result run_row(problem *p, tnl_context *context, const tnl_variant_row *row, char *text,
+                   size_t size) {
+    return run(p, context, row, false, text, size);
+}
+
+run_result run_row_captured(problem *p, tnl_context *context, const tnl_variant_row *row,
+                            char *text, size_t size) {
+    return run(p, context, row, true, text, size);
 }

@@ -45,8 +45,7 @@ static __device__ __forceinline__ void load_matrices(uint32_t (&m)[4], const voi
 }
 
 /* The same, each matrix transposed: rows 2t and 2t+1 of column g. */
-static __device__ __forceinline__ void load_matrices_transposed(uint32_t (&m)[4],
-                                                                const void *row) {
+static __device__ __forceinline__ void load_matrices_transposed(uint32_t (&m)[4], const void *row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
                  : "r"(shared_address(row)));
@@ -81,8 +80,7 @@ __device__ __forceinline__ void multiply_add<__half>(float (&c)[4], const uint32
 template <typename T> static __device__ __forceinline__ uint32_t pack_pair(float low, float high);
 template <typename T> static __device__ __forceinline__ float2 unpack_pair(uint32_t pair);
 
-template <>
-__device__ __forceinline__ uint32_t pack_pair<__nv_bfloat16>(float low, float high) {
+template <> __device__ __forceinline__ uint32_t pack_pair<__nv_bfloat16>(float low, float high) {
     const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
     return *reinterpret_cast<const uint32_t *>(&pair);
 }

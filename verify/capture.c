@@ -1,0 +1,100 @@
+/* CUDA graphs (verify/capture.h). */
+#include "verify/capture.h"
+
+#include "core/context.h"
+
+#ifdef TNL_WITH_CUDA
+
+#include <cuda_runtime_api.h>
+#include <stdlib.h>
+
+/* A failure stays on the runtime's record, where the next kernel launch would find it. */
+static bool good(cudaError_t error) {
+    if (error != cudaSuccess)
+        cudaGetLastError();
+    return error == cudaSuccess;
+}
+
+bool capture_begin(capture *c, tnl_context *context) {
+    cudaStream_t stream;
+    *c = (capture){.context = context, .previous = context->stream};
+    if (!good(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking)))
+        return false;
+    c->stream = stream;
+    return tnl_context_set_stream(context, stream) == TNL_OK &&
+           good(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+}
+
+bool capture_end(capture *c) {
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t executable = NULL;
+    tnl_context_set_stream(c->context, c->previous);
+    if (!good(cudaStreamEndCapture(c->stream, &graph)))
+        return false;
+    c->graph = graph;
+    if (!good(cudaGraphInstantiate(&executable, graph, 0)))
+        return false;
+    c->executable = executable;
+    return true;
+}
+
+bool capture_replay(const capture *c) {
+    return good(cudaGraphLaunch(c->executable, c->stream)) &&
+           good(cudaStreamSynchronize(c->stream));
+}
+
+int capture_kernels(const capture *c) {
+    size_t count = 0;
+    if (!c->graph || !good(cudaGraphGetNodes(c->graph, NULL, &count)))
+        return -1;
+    cudaGraphNode_t *node = calloc(count + 1, sizeof *node);
+    int kernels = node && good(cudaGraphGetNodes(c->graph, node, &count)) ? 0 : -1;
+    for (size_t i = 0; kernels >= 0 && i < count; i++) {
+        enum cudaGraphNodeType type;
+        if (!good(cudaGraphNodeGetType(node[i], &type)))
+            kernels = -1;
+        else
+            kernels += type == cudaGraphNodeTypeKernel;
+    }
+    free(node);
+    return kernels;
+}
+
+void capture_free(capture *c) {
+    tnl_context_set_stream(c->context, c->previous);
+    if (c->executable)
+        good(cudaGraphExecDestroy(c->executable));
+    if (c->graph)
+        good(cudaGraphDestroy(c->graph));
+    if (c->stream)
+        good(cudaStreamDestroy(c->stream));
+    *c = (capture){0};
+}
+
+#else
+
+bool capture_begin(capture *c, tnl_context *context) {
+    *c = (capture){.context = context, .previous = context->stream};
+    return false;
+}
+
+bool capture_end(capture *c) {
+    (void)c;
+    return false;
+}
+
+bool capture_replay(const capture *c) {
+    (void)c;
+    return false;
+}
+
+int capture_kernels(const capture *c) {
+    (void)c;
+    return -1;
+}
+
+void capture_free(capture *c) {
+    (void)c;
+}
+
+#endif
