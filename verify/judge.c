@@ -1,6 +1,9 @@
 /*
  * The verdict on a run. In every slice
- *   - the relative error, |x - reference| / |reference| in the Euclidean norm, is under the bound;
+ *   - the relative error, |x - reference| / |reference| in the Euclidean norm, is under the bound.
+ *     In a slice of few elements roundings don't average out: rounding a single number to bfloat16
+ *     may cost 3.9e-3. There twice the naive computation's worst slice is allowed where that is
+ *     more;
  *   - no element is further off than twice the naive computation's worst, or than one unit in the
  *     last place of the slice's largest value, where that is more. The naive worst is taken in
  *     proportion to the slice's largest value, over all slices of the tensor and, where that has
@@ -31,7 +34,8 @@ typedef struct examined {
     const problem *p;
     int tensor;
     const double *value, *reference, *naive;
-    double naive_worst; /* largest error / largest value, over all slices */
+    double naive_worst;    /* largest error / largest value, over all slices */
+    double naive_relative; /* largest relative error of a slice */
     double bound;
     verdict *verdict;
 } examined;
@@ -65,15 +69,19 @@ static bool is_unwritten(double reference) {
 }
 
 static void measure_naive(examined *x, int64_t begin, int64_t end) {
-    double largest = 0, worst = 0;
+    double largest = 0, worst = 0, error = 0, norm = 0;
     for (int64_t i = begin; i < end; i++) {
         if (is_unwritten(x->reference[i]) || !isfinite(x->naive[i]))
             continue;
+        error += pow(x->naive[i] - x->reference[i], 2);
+        norm += pow(x->reference[i], 2);
         largest = fmax(largest, fabs(x->reference[i]));
         worst = fmax(worst, fabs(x->naive[i] - x->reference[i]));
     }
     if (worst > x->naive_worst * largest)
         x->naive_worst = worst / largest;
+    if (norm > 0)
+        x->naive_relative = fmax(x->naive_relative, sqrt(error / norm));
 }
 
 /* ---- what is expected --------------------------------------------------------------------- */
@@ -173,11 +181,12 @@ static bool compute(const problem *p, tnl_reference *reference, tnl_reference *n
         if (x.reference)
             each_slice(&x, measure_naive);
         expected->naive_worst[i] = x.naive_worst;
+        expected->naive_relative[i] = x.naive_relative;
     }
     return true;
 }
 
-/* Enlarge naive_worst by that of the same problem with another seed. */
+/* Enlarge the naive computation's worst by that of the same problem with another seed. */
 static bool try_seed(const problem *p, uint64_t seed, tnl_reference *reference,
                      tnl_reference *naive, expectation *expected) {
     problem_spec spec = p->spec;
@@ -188,8 +197,10 @@ static bool try_seed(const problem *p, uint64_t seed, tnl_reference *reference,
         return false;
     other.eps = p->eps;
     bool computed = problem_poison(&other) && compute(&other, reference, naive, &more);
-    for (int i = 0; i < TNL_MAX_TENSORS; i++)
+    for (int i = 0; i < TNL_MAX_TENSORS; i++) {
         expected->naive_worst[i] = fmax(expected->naive_worst[i], more.naive_worst[i]);
+        expected->naive_relative[i] = fmax(expected->naive_relative[i], more.naive_relative[i]);
+    }
     judge_forget(&more);
     problem_free(&other);
     return computed;
@@ -270,6 +281,7 @@ static bool judge_element(const examined *x, int64_t i) {
 }
 
 static void judge_slice(examined *x, int64_t begin, int64_t end) {
+    const int64_t few_elements = 256;
     double error = 0, norm = 0, largest = 0, worst = 0;
     int64_t at = begin;
     for (int64_t i = begin; i < end; i++) {
@@ -287,9 +299,12 @@ static void judge_slice(examined *x, int64_t begin, int64_t end) {
     double relative = error > 0 ? sqrt(error / norm) : 0;
     if (relative > x->verdict->error)
         x->verdict->error = relative;
-    if (!(relative < x->bound))
+    double bound = x->bound;
+    if (end - begin <= few_elements)
+        bound = fmax(bound, 2 * x->naive_relative);
+    if (!(relative < bound))
         fail(x, at, "is %.9g, expected %.9g; relative error of its slice %.3g, bound %.3g",
-             x->value[at], x->reference[at], relative, x->bound);
+             x->value[at], x->reference[at], relative, bound);
     double unit = tnl_ulp(x->p->tensor[x->tensor].type, largest), naive = x->naive_worst * largest;
     if (worst > fmax(2 * naive, unit))
         fail(x, at, "is %.9g, expected %.9g; off by %.3g, naive by %.3g at most, one ulp %.3g",
@@ -317,6 +332,7 @@ verdict judge(const problem *p, const expectation *expected, double bound) {
                       .reference = expected->reference[i],
                       .naive = expected->naive[i],
                       .naive_worst = expected->naive_worst[i],
+                      .naive_relative = expected->naive_relative[i],
                       .bound = bound,
                       .verdict = &result};
         each_slice(&x, judge_slice);

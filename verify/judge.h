@@ -21,11 +21,13 @@ typedef struct expectation {
     double *naive[TNL_MAX_TENSORS];
     /* Its largest error, in parts of a slice's largest value. */
     double naive_worst[TNL_MAX_TENSORS];
+    /* The largest relative error of a slice. */
+    double naive_relative[TNL_MAX_TENSORS];
 } expectation;
 
 /* Compute it, from the problem's values before any run (problem_poison). In a small problem the
- * naive computation may be right by luck: there naive_worst is that of several seeds. false: out
- * of memory. */
+ * naive computation may be right by luck: there its errors are the worst of several seeds. false:
+ * out of memory. */
 bool judge_expect(const problem *p, tnl_reference *reference, tnl_reference *naive,
                   expectation *expected);
 void judge_forget(expectation *expected);
