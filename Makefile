@@ -105,7 +105,7 @@ help:
 	@echo 'make verify            judge every row: FILTER=part QUICK=1 SEED=n GOLDEN=dir DEVICES=cpu'
 	@echo 'make bench             time every row: FILTER=regex QUICK=1 COMPARE=old.json'
 	@echo 'make plots             draw the figures from $(RESULTS)/<device>/bench.json'
-	@echo 'make readme            put the numbers of DEVICE=name into README.md'
+	@echo 'make readme            put the numbers of $(RESULTS)/*/bench.json into README.md'
 	@echo 'make install           library, header and tnl.pc: PREFIX=$(PREFIX) DESTDIR='
 	@echo 'make lint, make format clang-format and cppcheck; rewrite in place'
 	@echo 'make clean             remove $(BUILD)/'
@@ -210,7 +210,7 @@ plots: build | $(filter bench,$(MAKECMDGOALS))
 	@RESULTS='$(RESULTS)' BUILD='$(BUILD)' plots/draw.sh '$(DEVICE)'
 
 readme: build
-	@$(BUILD)/tnl-extract readme README.md $(RESULTS)/$(DEVICE)/bench.json
+	@$(BUILD)/tnl-extract readme README.md $(wildcard $(RESULTS)/*/bench.json)
 
 # ---- installing ------------------------------------------------------------------------------
 
