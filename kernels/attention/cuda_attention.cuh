@@ -228,4 +228,26 @@ static __device__ __forceinline__ float decay_by(float log2_lambda, float distan
     return exp2f(log2_lambda * distance);
 }
 
+/* The same for states, where every digit counts: log2_lambda in two parts, and the product's
+ * rounding error with it. */
+struct decay_rate {
+    float high, low;
+};
+
+static __device__ __forceinline__ decay_rate decay_rate_of(float slope) {
+    constexpr float LOG2_E_REST = 1.92596299e-8f; /* log2(e) - LOG2_E */
+    const float high = -slope * LOG2_E;
+    return {high, fmaf(-slope, LOG2_E, -high) - slope * LOG2_E_REST};
+}
+
+static __device__ __forceinline__ float decay_by(decay_rate rate, float distance) {
+    constexpr float LN_2 = 0.693147181f, LEAST = -160; /* exp2(LEAST) is 0 */
+    const float high = rate.high * distance;
+    if (high < LEAST)
+        return 0;
+    const float low = fmaf(rate.high, distance, -high) + rate.low * distance;
+    const float power = exp2f(high);
+    return fmaf(power, low * LN_2, power);
+}
+
 #endif

@@ -287,9 +287,9 @@ static __global__ void __launch_bounds__(THREADS, 2)
     if (s.rows > 0)
         load(0);
 
-    const float log2_lambda = -args.slope[part.head] * LOG2_E;
+    const decay_rate rate = decay_rate_of(args.slope[part.head]);
     for (int i = threadIdx.x; i <= TILE; i += THREADS)
-        shared.decay[i] = decay_by(log2_lambda, i);
+        shared.decay[i] = decay_by(rate, (float)i);
     state_part<INNER, OUTER> state;
     state.zero();
     if constexpr (OUTPUTS) {
@@ -297,7 +297,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
             state.add(p.state_in, s.sequence, part, p, 0);
         for (int64_t i = 0; i < s.index; i++)
             state.add(swept.ends, s.first_end + i, part, p,
-                      decay_by(log2_lambda, args.tokens.length));
+                      decay_by(rate, (float)args.tokens.length));
     }
 
     const int chunks = (int)ceil_div(s.rows, TILE);

@@ -205,7 +205,7 @@ static __global__ void add_states(const __grid_constant__ product p, const divis
         float *out = find_rows<float>(p.out, s, head, p.future).row(r);
         const float *state =
             p.state_in.data + s.sequence * p.state_in.sequence + head * p.state_in.head;
-        const float power = decay_by(-slope[head] * LOG2_E, (float)(p.future ? r : r + 1));
+        const float power = decay_by(decay_rate_of(slope[head]), (float)(p.future ? r : r + 1));
         for (int j = threadIdx.x; j < p.outer; j += blockDim.x) {
             float sum = 0;
             for (int i = 0; i < p.inner; i++)
@@ -223,16 +223,16 @@ static __global__ void make_states(const __grid_constant__ product p, const divi
         const segment s = find_segment(tokens, item / p.inner / heads);
         const head_rows<float> y = find_rows<float>(p.y, s, head, p.future),
                                z = find_rows<float>(p.z, s, head, p.future);
-        const float log2_lambda = -slope[head] * LOG2_E;
+        const decay_rate rate = decay_rate_of(slope[head]);
         const int64_t last = s.tokens - (p.future ? 0 : 1);
         for (int j = threadIdx.x; j < p.outer; j += blockDim.x) {
             float sum = 0;
             if (p.state_in.data)
-                sum = decay_by(log2_lambda, (float)s.tokens) *
+                sum = decay_by(rate, (float)s.tokens) *
                       p.state_in.data[s.sequence * p.state_in.sequence + head * p.state_in.head +
                                       i * p.state_in.inner + j * p.state_in.outer];
             for (int64_t r = 0; r < s.tokens; r++)
-                sum += decay_by(log2_lambda, (float)(last - r)) * y.row(r)[i] * z.row(r)[j];
+                sum += decay_by(rate, (float)(last - r)) * y.row(r)[i] * z.row(r)[j];
             p.state_out.data[s.sequence * p.state_out.sequence + head * p.state_out.head +
                              i * p.state_out.inner + j * p.state_out.outer] = sum;
         }
