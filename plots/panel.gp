@@ -25,7 +25,7 @@ set format x '%.0f'
 set format y '%.10g'
 set xtics font ',9'
 unset label
-set label 1 value(ARG1.'_note') noenhanced at graph 0.99, 0.04 right textcolor rgb '#666666' \
+set label 1 value(ARG1.'_note') noenhanced at graph 0.99, 0.1 right textcolor rgb '#666666' \
     font ',9'
 
 unset logscale

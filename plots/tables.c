@@ -68,15 +68,15 @@ static void write_curve_variables(FILE *file, const curve_set *set, const struct
     fputs("'\n", file);
     write_exponents(file, name, "time_exponents", set, measure_time);
     write_exponents(file, name, "memory_exponents", set, measure_memory);
-    fprintf(file, "%s_note = '", name);
+    fprintf(file, "%s_note = \"", name);
     for (int c = 0; c < set->count; c++) {
         const struct curve *curve = &set->curve[c];
         const double last = curve->count ? curve->point[curve->count - 1].x : 0;
         if (curve->skipped)
-            fprintf(file, "%s skipped %s %s = %.0f  ", curve->variant,
+            fprintf(file, "%s skipped %s %s = %.0f\\n", curve->variant,
                     last < curve->skipped_from ? "from" : "at", sweep->axis, curve->skipped_from);
     }
-    fputs("'\n", file);
+    fputs("\"\n", file);
 }
 
 void write_figure(const struct results *results, const struct figure *figure, const char *out) {
