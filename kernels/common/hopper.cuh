@@ -1,0 +1,232 @@
+/*
+ * Thin wrappers of what compute capability 9.0 alone has: barriers in shared memory that count
+ * bytes, the tensor memory accelerator (TMA), and launches that overlap the kernel before;
+ * wgmma.cuh has the matrix products of a warpgroup. See the PTX manual under the instructions'
+ * names.
+ *
+ * Tiles in shared memory are made of panels: rows of 64 16-bit elements, 128 bytes each, aligned
+ * to 1024 bytes, in the pattern "128-byte swizzle": the 16-byte chunk c of row r lies in the place
+ * c ^ r % 8 of that row. A wider tile is several panels, one after another. wgmma reads a panel
+ * along its rows (K-major: the products sum over the elements of a row) or across them (MN-major:
+ * they sum over the rows).
+ *
+ * All of this is machine code of sm_90a; elsewhere a kernel that uses it is empty, and its row
+ * rejects the device (rejects_device).
+ */
+#ifndef TNL_KERNELS_COMMON_HOPPER_CUH
+#define TNL_KERNELS_COMMON_HOPPER_CUH
+
+#include <cuda.h>
+#include <type_traits>
+
+#include "kernels/common/mma.cuh"
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#define TNL_HOPPER_CODE 1
+#endif
+
+constexpr int PANEL_COLUMNS = 64;
+constexpr int PANEL_ROW_BYTES = 128;
+
+/* NULL on a device of compute capability 9.0, else why not: sm_90a runs on no other. */
+static inline const char *rejects_device(const tnl_call *call) {
+    return call->context->compute_capability == 90 ? NULL : "runs on compute capability 9.0 alone";
+}
+
+/* ---- tensor maps -------------------------------------------------------------------------- */
+
+/* A box of a tensor as TMA copies it: rank up to 4, the last dimension first. */
+struct tensor_box {
+    uint32_t size[4];
+};
+
+/* What TMA asks of a tensor with 16-bit elements: 16-byte accesses and strides below 2^40 bytes. */
+static inline bool tnl_allows_tensor_map(const tnl_tensor *t) {
+    bool allows = tnl_allows_16_bytes(t);
+    for (int i = 0; i + 1 < t->rank; i++)
+        allows = allows && t->stride[i] < (int64_t)1 << 38;
+    return allows;
+}
+
+/* The map of a 16-bit tensor of rank 2 to 4 whose boxes lie in shared memory as panels. Elements
+ * outside are read as zero and not written. */
+static inline tnl_status tnl_make_tensor_map(const tnl_call *call, const tnl_tensor *t,
+                                             tensor_box box, CUtensorMap *map) {
+    void *found = NULL;
+    cudaDriverEntryPointQueryResult result;
+    tnl_status status =
+        tnl_cuda_status(call, cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found,
+                                                               12000, cudaEnableDefault, &result));
+    if (status != TNL_OK)
+        return status;
+    const auto encode = (decltype(&cuTensorMapEncodeTiled))found;
+    cuuint64_t size[4], stride[4]; /* stride[i] is that of dimension i + 1 */
+    const cuuint32_t step[4] = {1, 1, 1, 1};
+    const int last = t->rank - 1;
+    for (int i = 0; i <= last; i++) {
+        size[i] = (cuuint64_t)t->shape[last - i];
+        if (i > 0)
+            stride[i - 1] = (cuuint64_t)t->stride[last - i] * 2;
+    }
+    const CUresult made =
+        encode ? encode(map,
+                        t->type == TNL_FLOAT16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                               : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+                        (cuuint32_t)t->rank, t->data, size, stride, box.size, step,
+                        CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                        CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE)
+               : CUDA_ERROR_NOT_FOUND;
+    return made == CUDA_SUCCESS
+               ? TNL_OK
+               : tnl_fail(call->context, TNL_DEVICE_ERROR,
+                          "%s: the driver makes no tensor map (CUresult %d), expected success",
+                          tnl_operators[call->op].name, (int)made);
+}
+
+/* ---- launching ---------------------------------------------------------------------------- */
+
+/* Launch a kernel of one argument. `overlaps`: it may begin before the kernel ahead of it in the
+ * stream has ended, and calls wait_for_kernel_before(). */
+template <typename A>
+static tnl_status tnl_launch_overlapping(const tnl_call *call, void (*kernel)(const A), dim3 grid,
+                                         int threads, size_t shared_bytes, bool overlaps,
+                                         const A &argument) {
+    tnl_status status = tnl_cuda_status(
+        call, cudaFuncSetAttribute((const void *)kernel,
+                                   cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes));
+    if (status != TNL_OK)
+        return status;
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = dim3((unsigned)threads);
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = tnl_stream(call);
+    config.attrs = &attribute;
+    config.numAttrs = overlaps ? 1 : 0;
+    return tnl_cuda_status(call, cudaLaunchKernelEx(&config, kernel, argument));
+}
+
+/* ---- device code -------------------------------------------------------------------------- */
+
+#ifdef TNL_HOPPER_CODE
+
+/* Let the next kernel in the stream begin, if it may overlap this one. */
+static __device__ __forceinline__ void allow_next_kernel() {
+    asm volatile("griddepcontrol.launch_dependents;");
+}
+
+/* Wait until the kernel before has ended and its writes are seen. */
+static __device__ __forceinline__ void wait_for_kernel_before() {
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+
+/* ---- barriers ------------------------------------------------------------------------------ */
+
+/* A barrier in shared memory. Its phase ends when `count` threads have arrived and all bytes that
+ * they announced have come; phases are told apart by their parity, 0 for the first. */
+using barrier = uint64_t;
+
+static __device__ __forceinline__ void barrier_init(barrier *b, int count) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(b)), "r"(count)
+                 : "memory");
+}
+
+/* Let TMA and the cluster see barriers that this thread has initialised. */
+static __device__ __forceinline__ void barrier_init_fence() {
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+static __device__ __forceinline__ void barrier_arrive(barrier *b) {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(b)) : "memory");
+}
+
+/* Arrive, and announce so many bytes. */
+static __device__ __forceinline__ void barrier_expect(barrier *b, uint32_t bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)),
+                 "r"(bytes)
+                 : "memory");
+}
+
+/* Wait for the end of a phase of this parity. */
+static __device__ __forceinline__ void barrier_wait(barrier *b, int parity) {
+    uint32_t ended;
+    do {
+        asm volatile("{\n"
+                     ".reg .pred p;\n"
+                     "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+                     "selp.u32 %0, 1, 0, p;\n"
+                     "}"
+                     : "=r"(ended)
+                     : "r"(shared_address(b)), "r"(parity)
+                     : "memory");
+    } while (!ended);
+}
+
+/* A barrier among `threads` threads of the block, by number; __syncthreads() is number 0. */
+static __device__ __forceinline__ void sync_threads(int number, int threads) {
+    asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
+
+/* Let TMA and wgmma see what this thread has written to shared memory. */
+static __device__ __forceinline__ void fence_async_proxy() {
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+/* ---- TMA ----------------------------------------------------------------------------------- */
+
+static __device__ __forceinline__ void prefetch_map(const CUtensorMap *map) {
+    asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+
+/* Copy a box into shared memory; its bytes count on the barrier. Coordinates as in the map, the
+ * last dimension first. */
+static __device__ __forceinline__ void tma_load(void *shared, const CUtensorMap *map, barrier *b,
+                                                int c0, int c1) {
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+                 "[%0], [%1, {%3, %4}], [%2];" ::"r"(shared_address(shared)),
+                 "l"(map), "r"(shared_address(b)), "r"(c0), "r"(c1)
+                 : "memory");
+}
+
+static __device__ __forceinline__ void tma_load(void *shared, const CUtensorMap *map, barrier *b,
+                                                int c0, int c1, int c2, int c3) {
+    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+                 "[%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(shared_address(shared)),
+                 "l"(map), "r"(shared_address(b)), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
+                 : "memory");
+}
+
+/* Copy a box out of shared memory, as part of this thread's next group. */
+static __device__ __forceinline__ void tma_store(const CUtensorMap *map, const void *shared, int c0,
+                                                 int c1) {
+    asm volatile(
+        "cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%0, {%2, %3}], [%1];" ::"l"(
+            map),
+        "r"(shared_address(shared)), "r"(c0), "r"(c1)
+        : "memory");
+}
+
+static __device__ __forceinline__ void tma_store(const CUtensorMap *map, const void *shared, int c0,
+                                                 int c1, int c2, int c3) {
+    asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group "
+                 "[%0, {%2, %3, %4, %5}], [%1];" ::"l"(map),
+                 "r"(shared_address(shared)), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
+                 : "memory");
+}
+
+static __device__ __forceinline__ void tma_commit() {
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+
+/* Wait until all but the last LEFT of this thread's groups have read their shared memory. */
+template <int LEFT> static __device__ __forceinline__ void tma_wait_read() {
+    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(LEFT) : "memory");
+}
+
+#endif
+
+#endif
