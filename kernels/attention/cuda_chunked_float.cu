@@ -103,7 +103,7 @@ static __global__ void __launch_bounds__(FLOAT_THREADS)
     extern __shared__ __align__(128) unsigned char raw[];
     const swept_product &swept = args.at[blockIdx.y];
     const product &p = swept.p;
-    const sweep_part part = find_part<FLOAT_COLUMNS, OUTPUTS>(args);
+    const sweep_part part = find_part<FLOAT_COLUMNS, OUTPUTS>(args, p, blockIdx.x);
     if (part.idle)
         return;
     const float_memory m(reinterpret_cast<float *>(raw), p.inner);

@@ -262,7 +262,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
 
     const swept_product &swept = args.at[blockIdx.y];
     const product &p = swept.p;
-    const sweep_part part = find_part<OUTER, OUTPUTS>(args);
+    const sweep_part part = find_part<OUTER, OUTPUTS>(args, p, blockIdx.x);
     if (part.idle)
         return;
     const segment &s = part.s;

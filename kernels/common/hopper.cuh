@@ -109,6 +109,10 @@ static tnl_status tnl_launch_overlapping(const tnl_call *call, void (*kernel)(co
     return tnl_cuda_status(call, cudaLaunchKernelEx(&config, kernel, argument));
 }
 
+/* A barrier in shared memory. Its phase ends when `count` threads have arrived and all bytes that
+ * they announced have come; phases are told apart by their parity, 0 for the first. */
+using barrier = uint64_t;
+
 /* ---- device code -------------------------------------------------------------------------- */
 
 #ifdef TNL_HOPPER_CODE
@@ -124,10 +128,6 @@ static __device__ __forceinline__ void wait_for_kernel_before() {
 }
 
 /* ---- barriers ------------------------------------------------------------------------------ */
-
-/* A barrier in shared memory. Its phase ends when `count` threads have arrived and all bytes that
- * they announced have come; phases are told apart by their parity, 0 for the first. */
-using barrier = uint64_t;
 
 static __device__ __forceinline__ void barrier_init(barrier *b, int count) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(b)), "r"(count)
@@ -171,9 +171,26 @@ static __device__ __forceinline__ void sync_threads(int number, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
+/* Change how many registers each thread of this warpgroup may use, a multiple of 8; what it takes
+ * others of the block must give. */
+template <int REGISTERS> static __device__ __forceinline__ void take_registers() {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+template <int REGISTERS> static __device__ __forceinline__ void give_registers() {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+
 /* Let TMA and wgmma see what this thread has written to shared memory. */
 static __device__ __forceinline__ void fence_async_proxy() {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+/* Four 8 x 8 matrices of 16-bit elements to shared memory: the inverse of load_matrices(). */
+static __device__ __forceinline__ void store_matrices(void *row, const uint32_t (&m)[4]) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(
+                     shared_address(row)),
+                 "r"(m[0]), "r"(m[1]), "r"(m[2]), "r"(m[3])
+                 : "memory");
 }
 
 /* ---- TMA ----------------------------------------------------------------------------------- */
