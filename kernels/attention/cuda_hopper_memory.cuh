@@ -37,12 +37,14 @@ constexpr int GROUP = 128;                  /* threads of a group */
 constexpr int PANEL = TILE * PANEL_COLUMNS; /* elements of a panel of 64 rows */
 constexpr int PANEL_BYTES = TILE * PANEL_ROW_BYTES;
 constexpr int MOST_SHARED_BYTES = 227 * 1024;
-constexpr int EXACT_TOKENS = TILE; /* up to here scores and states go into products in two parts */
+/* Sequences up to so long have their scores, and where they are one chunk their states, go into
+ * products in two parts: there may be too few terms in a sum for roundings to average out. */
+constexpr int FEW_TOKENS = 512;
 
 template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_shape {
     static constexpr int STATE_GROUPS = INNER == 64 ? 1 : 2;
     static constexpr int STATE_TILES = INNER / 64 / STATE_GROUPS; /* of 64 rows, a group's */
-    static constexpr int OUTPUT_GROUPS = !OUTPUTS ? 0 : OUTER == 64 && INNER <= 128 ? 2 : 1;
+    static constexpr int OUTPUT_GROUPS = !OUTPUTS ? 0 : INNER == 64 ? 2 : 1;
     static constexpr int GROUPS = STATE_GROUPS + OUTPUT_GROUPS;
     static constexpr int THREADS = GROUP * (GROUPS + 1);
     /* A thread's registers at the start; then the loader's, and those of the others. */
@@ -60,10 +62,11 @@ template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_shape {
 
 /* What lies behind the tiles. */
 template <int STAGES> struct hopper_tables {
-    float decay[TILE + 1]; /* lambda^0 .. lambda^64 */
-    float2 mask[2 * TILE]; /* [64 + r - c]: M of row r, columns c and c + 1 */
-    float peak[2][16];     /* of a warp's part of |S|, for float16 */
-    int unit[2];           /* the exponent of the unit of a published S */
+    float decay[TILE + 1];  /* lambda^0 .. lambda^64 */
+    uint2 weight[TILE + 2]; /* [1 + i]: lambda^i and its neighbour's power, in two parts */
+    float2 mask[2 * TILE];  /* [64 + r - c]: M of row r, columns c and c + 1 */
+    float peak[2][16];      /* of a warp's part of |S|, for float16 */
+    int unit[2];            /* the exponent of the unit of a published S */
     barrier full[STAGES], empty[STAGES], state_full[2], state_empty[2], cleared;
 };
 
@@ -118,7 +121,7 @@ struct hopper_place {
         const int first = (int)part.s.first + TILE * chunk;
         return (int)part.s.begin + (p->future ? (int)part.s.tokens - TILE - first : first);
     }
-    /* Whether a chunk's tiles have rows of other sequences in them. */
+    /* Whether a chunk's tiles of inputs have rows of other sequences in them. */
     __device__ __forceinline__ bool mixed(int chunk) const {
         return packed && rows(chunk) < TILE;
     }

@@ -37,16 +37,71 @@ template <int TILES, int OUTER> struct hopper_state {
         for_each([&](float &value, int, int) { value *= factor; });
     }
 
-    /* at = factor at + the state numbered `number`. */
+    /* at += the state numbered `number`. */
     __device__ __forceinline__ void add(const states_view &view, int64_t number,
-                                        const hopper_place &place, float factor) {
+                                        const hopper_place &place) {
         const product &p = *place.p;
         const float *from = view.data + number * view.sequence + place.part.head * view.head +
                             place.part.column * view.outer;
         for_each([&](float &value, int row, int column) {
-            const bool inside = row < p.inner && place.part.column + column < p.outer;
-            value = factor * value + (inside ? from[row * view.inner + column * view.outer] : 0);
+            if (row < p.inner && place.part.column + column < p.outer)
+                value += from[row * view.inner + column * view.outer];
         });
+    }
+
+    /* at = factor at + the state numbered `number` in the workspace, where this block's part is a
+     * whole one: (TRANSPOSED) [outer,inner] with rows of `stride` floats, or [inner,outer]. */
+    template <bool TRANSPOSED>
+    __device__ __forceinline__ void add_whole(const float *from, int stride, float factor) {
+        const int row = top + lane_index() / 4, column = lane_index() % 4 * 2;
+        from += TRANSPOSED ? column * stride + row : row * stride + column;
+        float more[TILES][OUTER / 8][4];
+#pragma unroll
+        for (int i = 0; i < TILES; i++)
+#pragma unroll
+            for (int half = 0; half < 2; half++)
+#pragma unroll
+                for (int j = 0; j < OUTER / 8; j++) {
+                    const int down = 64 * i + 8 * half;
+                    float *to = &more[i][j][2 * half];
+                    if constexpr (TRANSPOSED) {
+                        to[0] = from[8 * j * stride + down];
+                        to[1] = from[(8 * j + 1) * stride + down];
+                    } else {
+                        const float2 pair = *(const float2 *)(from + down * stride + 8 * j);
+                        to[0] = pair.x;
+                        to[1] = pair.y;
+                    }
+                }
+#pragma unroll
+        for (int i = 0; i < TILES; i++)
+#pragma unroll
+            for (int j = 0; j < OUTER / 8; j++)
+#pragma unroll
+                for (int r = 0; r < 4; r++)
+                    at[i][j][r] = fmaf(factor, at[i][j][r], more[i][j][r]);
+    }
+
+    /* at = the state before the block's segment, from at, that before the sequence, and the states
+     * at the ends of the segments between: each counts `passed` times less a segment later. */
+    __device__ __forceinline__ void add_ends(const hopper_place &place, float passed) {
+        const product &p = *place.p;
+        const states_view &ends = *place.ends;
+        const segment &s = place.part.s;
+        const bool whole = p.inner % 64 == 0 && place.part.column + OUTER <= p.outer;
+        const int stride = (int)(p.transposed ? ends.outer : ends.inner);
+        const float *from = ends.data + s.first_end * ends.sequence + place.part.head * ends.head +
+                            place.part.column * ends.outer;
+        for (int64_t i = 0; i < s.index; i++, from += ends.sequence) {
+            if (!whole) {
+                scale(passed);
+                add(ends, s.first_end + i, place);
+            } else if (p.transposed) {
+                add_whole<true>(from, stride, passed);
+            } else {
+                add_whole<false>(from, stride, passed);
+            }
+        }
     }
 
     __device__ __forceinline__ void store(const states_view &view, int64_t number,
@@ -107,68 +162,123 @@ static __device__ __forceinline__ void publish(const M &shared, S &state, int ch
         barrier_arrive(&tables.state_full[buffer]);
 }
 
-/* The warp's rows of (diag(w) Y)^T, 16 tokens from `token` on, as A: high + low. The weight of a
- * tile's row is decay[first + row * step], or 1 where that is below 0: such rows are zero. */
-template <typename T>
-static __device__ __forceinline__ void load_weighted(T *y, int column, int token,
-                                                     const float *decay, int first, int step,
-                                                     uint32_t (&high)[4], uint32_t (&low)[4]) {
-    load_a_transposed<PANEL_COLUMNS>(high, y, token, column);
-    const int at = first + step * (token + lane_index() % 4 * 2);
+/* Over a future float16 takes one lambda out of the weights, for later: they could underflow. */
+template <typename T> static __device__ __forceinline__ int later_powers(const hopper_place &at) {
+    return std::is_same_v<T, __half> && at.p->future ? 1 : 0;
+}
+
+/* A pair of elements times the weights of two neighbours, as high + low. For bfloat16 the weights
+ * are in two parts w + r themselves: high = y w rounded, low = y w - high, which is exact, + y r.
+ */
+static __device__ __forceinline__ void weigh_pair(uint32_t pair, uint2 weight, uint32_t &high,
+                                                  uint32_t &low) {
+    const auto as_pair = [](uint32_t x) { return *reinterpret_cast<const __nv_bfloat162 *>(&x); };
+    const __nv_bfloat162 y = as_pair(pair), w = as_pair(weight.x), r = as_pair(weight.y);
+    const __nv_bfloat162 rounded = __hmul2_rn(y, w);
+    const __nv_bfloat162 rest = __hfma2(y, r, __hfma2(y, w, __hneg2(rounded)));
+    high = *reinterpret_cast<const uint32_t *>(&rounded);
+    low = *reinterpret_cast<const uint32_t *>(&rest);
+}
+
+static __device__ __forceinline__ void weigh_pair(uint32_t pair, float2 weight, uint32_t &high,
+                                                  uint32_t &low) {
+    const float2 y = unpack_pair<__half>(pair);
+    const float left = y.x * weight.x, right = y.y * weight.y;
+    high = pack_pair<__half>(left, right);
+    const float2 rounded = unpack_pair<__half>(high);
+    low = pack_pair<__half>(left - rounded.x, right - rounded.y);
+}
+
+/* lambda^power and lambda^(power+step), at least lambda^0: the weights of two neighbours. Tokens
+ * with powers below 0 are zero. */
+template <typename T, typename M>
+static __device__ __forceinline__ auto weights_at(const M &shared, int power, int step) {
+    const auto &tables = shared.tables();
+    if constexpr (std::is_same_v<T, __nv_bfloat16>)
+        return tables.weight[1 + max(power, -1)];
+    else
+        return make_float2(tables.decay[max(power, 0)], tables.decay[max(power + step, 0)]);
+}
+
+/* The table that weights_at() reads, entry `i`. */
+static __device__ __forceinline__ uint2 make_weight(decay_rate rate, int i, int step) {
+    const float left = decay_by(rate, (float)max(i - 1, 0));
+    const float right = decay_by(rate, (float)max(i - 1 + step, 0));
+    const uint32_t high = pack_pair<__nv_bfloat16>(left, right);
+    const float2 rounded = unpack_pair<__nv_bfloat16>(high);
+    return make_uint2(high, pack_pair<__nv_bfloat16>(left - rounded.x, right - rounded.y));
+}
+
+/* Of 64 tokens and a warp's 16 rows of S, (diag(w) Y)^T as As for four products. */
+struct weighted_part {
+    uint32_t high[TILE / 16][4], low[TILE / 16][4];
+};
+
+/* A chunk's for tile `tile` of the group. */
+template <typename T, typename M, typename S>
+static __device__ __forceinline__ void weigh(const M &shared, const hopper_place &at,
+                                             const S &state, int chunk, int tile,
+                                             weighted_part &part) {
+    const int rows = at.rows(chunk), step = at.p->future ? 1 : -1;
+    const int first = rows - later_powers<T>(at) - (at.p->future ? TILE - 1 : 1);
+    T *const y = shared.y(chunk % M::shape::STAGES) + (state.top / 64 + tile) * PANEL;
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-        const int power = at + 8 * step * half;
-        const float left = decay[max(power, 0)], right = decay[max(power + step, 0)];
+    for (int k = 0; k < TILE / 16; k++) {
+        uint32_t a[4]; /* a pair is two tokens of one of S's rows */
+        load_a_transposed<PANEL_COLUMNS>(a, y, 16 * k, state.top % 64);
 #pragma unroll
-        for (int i = 2 * half; i < 2 * half + 2; i++) {
-            const float2 pair = unpack_pair<T>(high[i]);
-            const float a = pair.x * left, b = pair.y * right;
-            high[i] = pack_pair<T>(a, b);
-            const float2 rounded = unpack_pair<T>(high[i]);
-            low[i] = pack_pair<T>(a - rounded.x, b - rounded.y);
+        for (int half = 0; half < 2; half++) {
+            const int row = 16 * k + 8 * half + lane_index() % 4 * 2;
+            const auto weight = weights_at<T>(shared, first + step * row, step);
+            weigh_pair(a[2 * half], weight, part.high[k][2 * half], part.low[k][2 * half]);
+            weigh_pair(a[2 * half + 1], weight, part.high[k][2 * half + 1],
+                       part.low[k][2 * half + 1]);
         }
     }
 }
 
-/* Start adding (diag(w) Y)^T Z to a tile of S; the weights as in load_weighted(). */
+/* Start adding (diag(w) Y)^T Z to a tile of S. */
 template <typename T, int N>
-static __device__ __forceinline__ void add_tile(float (&state)[N][4], T *y, int column, T *z,
-                                                const float *decay, int first, int step) {
-    uint32_t high[TILE / 16][4], low[TILE / 16][4];
-#pragma unroll
-    for (int k = 0; k < TILE / 16; k++)
-        load_weighted(y, column, 16 * k, decay, first, step, high[k], low[k]);
+static __device__ __forceinline__ void add_weighted(float (&state)[N][4], const weighted_part &part,
+                                                    T *z) {
     const uint64_t b = mn_major(z, PANEL_BYTES);
     wgmma_begin();
 #pragma unroll
     for (int k = 0; k < TILE / 16; k++) {
-        wgmma<T, true>(state, high[k], further(b, 16 * k * PANEL_ROW_BYTES), true);
-        wgmma<T, true>(state, low[k], further(b, 16 * k * PANEL_ROW_BYTES), true);
+        wgmma<T, true>(state, part.high[k], further(b, 16 * k * PANEL_ROW_BYTES), true);
+        wgmma<T, true>(state, part.low[k], further(b, 16 * k * PANEL_ROW_BYTES), true);
     }
     wgmma_commit();
 }
 
-/* S' from S and a chunk. */
+/* S' from S and a chunk, with the chunk's part of (diag(w) Y)^T; while its products are under way,
+ * the next chunk's part is made. */
 template <typename T, typename M, typename S>
 static __device__ __forceinline__ void advance(const M &shared, const hopper_place &at, S &state,
-                                               int chunk) {
-    const int stage = chunk % M::shape::STAGES, rows = at.rows(chunk);
-    const float *decay = shared.tables().decay;
-    const bool future = at.p->future;
-    /* Over a future float16 takes one lambda out of its weights: it could underflow. */
-    const int later = std::is_same_v<T, __half> && future ? 1 : 0;
-    const int step = future ? 1 : -1, first = rows - later - (future ? TILE - 1 : 1);
-    state.scale(decay[rows - later]);
-#pragma unroll
-    for (int i = 0; i < M::shape::STATE_TILES; i++)
-        add_tile(state.at[i], shared.y(stage) + (state.top / 64 + i) * PANEL, state.top % 64,
-                 shared.z(stage), decay, first, step);
+                                               int chunk, const weighted_part &part,
+                                               weighted_part &next_part) {
+    constexpr int TILES = M::shape::STATE_TILES;
+    const int stage = chunk % M::shape::STAGES;
+    state.scale(shared.tables().decay[at.rows(chunk) - later_powers<T>(at)]);
+    add_weighted(state.at[0], part, shared.z(stage));
+    if constexpr (TILES == 2) {
+        weigh<T>(shared, at, state, chunk, 1, next_part);
+        add_weighted(state.at[1], next_part, shared.z(stage));
+    } else {
+        /* Behind the last chunk that chunk's again: there is no branch among the products. */
+        const int next = min(chunk + 1, at.chunks - 1);
+        wait_for_chunk(shared, at, next);
+        weigh<T>(shared, at, state, next, 0, next_part);
+    }
     wgmma_wait<0>();
 #pragma unroll
-    for (int i = 0; i < M::shape::STATE_TILES; i++)
+    for (int i = 0; i < TILES; i++)
         pin(state.at[i]);
-    if (later)
-        state.scale(decay[1]);
+    if (later_powers<T>(at))
+        state.scale(shared.tables().decay[1]);
+    __syncwarp();
+    if (lane_index() == 0)
+        barrier_arrive(&shared.tables().empty[stage]);
 }
 
 /* A state group's way through its segment. `warp`: the warp's number among the state groups'. */
@@ -178,29 +288,40 @@ static __device__ __forceinline__ void run_state(const M &shared, const hopper_p
                                                  int warp) {
     const product &p = *at.p;
     const segment &s = at.part.s;
-    auto &tables = shared.tables();
     hopper_state<M::shape::STATE_TILES, OUTER> state;
     state.top = warp / 4 * 64 * M::shape::STATE_TILES + warp % 4 * 16;
     state.for_each([](float &value, int, int) { value = 0; });
     if constexpr (OUTPUTS) {
-        const bool exact = s.tokens <= EXACT_TOKENS;
         if (p.state_in.data)
-            state.add(p.state_in, s.sequence, at, 0);
+            state.add(p.state_in, s.sequence, at);
         wait_for_kernel_before();
-        const float passed = decay_by(rate, (float)segment_length);
-        for (int64_t i = 0; i < s.index; i++)
-            state.add(*at.ends, s.first_end + i, at, passed);
+        state.add_ends(at, decay_by(rate, (float)segment_length));
         if (at.chunks > 0)
-            publish<T, INNER>(shared, state, 0, exact);
+            publish<T, INNER>(shared, state, 0, s.tokens <= TILE);
     }
-    for (int chunk = 0; chunk < at.chunks; chunk++) {
-        wait_for_chunk(shared, at, chunk);
-        advance<T>(shared, at, state, chunk);
-        __syncwarp();
-        if (lane_index() == 0)
-            barrier_arrive(&tables.empty[chunk % M::shape::STAGES]);
+    weighted_part part[2];
+    const auto step = [&](int chunk, const weighted_part &from, weighted_part &to) {
+        advance<T>(shared, at, state, chunk, from, to);
         if (OUTPUTS && chunk + 1 < at.chunks)
             publish<T, INNER>(shared, state, chunk + 1, false);
+    };
+    const auto begin = [&](int chunk) {
+        wait_for_chunk(shared, at, chunk);
+        weigh<T>(shared, at, state, chunk, 0, part[0]);
+    };
+    if constexpr (M::shape::STATE_TILES == 2) {
+        for (int chunk = 0; chunk < at.chunks; chunk++) {
+            begin(chunk);
+            step(chunk, part[0], part[1]);
+        }
+    } else {
+        if (at.chunks > 0)
+            begin(0);
+        for (int chunk = 0; chunk < at.chunks; chunk += 2) {
+            step(chunk, part[0], part[1]);
+            if (chunk + 1 < at.chunks)
+                step(chunk + 1, part[1], part[0]);
+        }
     }
     if constexpr (!OUTPUTS)
         state.store(*at.ends, s.first_end + s.index, at);
