@@ -44,13 +44,17 @@ constexpr int FEW_TOKENS = 512;
 template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_shape {
     static constexpr int STATE_GROUPS = INNER == 64 ? 1 : 2;
     static constexpr int STATE_TILES = INNER / 64 / STATE_GROUPS; /* of 64 rows, a group's */
-    static constexpr int OUTPUT_GROUPS = !OUTPUTS ? 0 : INNER == 64 ? 2 : 1;
+    static constexpr int OUTPUT_GROUPS = !OUTPUTS ? 0 : OUTER == 64 && INNER <= 128 ? 2 : 1;
     static constexpr int GROUPS = STATE_GROUPS + OUTPUT_GROUPS;
     static constexpr int THREADS = GROUP * (GROUPS + 1);
-    /* A thread's registers at the start; then the loader's, and those of the others. */
+    /* A thread's registers at the start; then the loader's, and those of the others: where there
+     * are two groups of each kind, outputs need more than states. */
     static constexpr int REGISTERS = 65536 / THREADS / 8 * 8, LOADER_REGISTERS = 32;
     static constexpr int GROUP_REGISTERS =
         (REGISTERS * (GROUPS + 1) - LOADER_REGISTERS) / GROUPS / 8 * 8;
+    static constexpr int MORE = GROUPS == 4 ? 8 : 0;
+    static constexpr int STATE_REGISTERS = GROUP_REGISTERS - MORE;
+    static constexpr int OUTPUT_REGISTERS = GROUP_REGISTERS + MORE;
     static constexpr int X_PANELS = OUTPUTS ? INNER / 64 : 0;
     static constexpr int Y_PANELS = INNER / 64, Z_PANELS = OUTER / 64;
     static constexpr int STAGE_BYTES = (X_PANELS + Y_PANELS + Z_PANELS) * PANEL_BYTES;

@@ -237,39 +237,41 @@ static __device__ __forceinline__ void weigh(const M &shared, const hopper_place
     }
 }
 
-/* Start adding (diag(w) Y)^T Z to a tile of S. */
-template <typename T, int N>
-static __device__ __forceinline__ void add_weighted(float (&state)[N][4], const weighted_part &part,
-                                                    T *z) {
-    const uint64_t b = mn_major(z, PANEL_BYTES);
-    wgmma_begin();
-#pragma unroll
-    for (int k = 0; k < TILE / 16; k++) {
-        wgmma<T, true>(state, part.high[k], further(b, 16 * k * PANEL_ROW_BYTES), true);
-        wgmma<T, true>(state, part.low[k], further(b, 16 * k * PANEL_ROW_BYTES), true);
-    }
-    wgmma_commit();
+/* Two state groups take turns at their products, so that each weighs and publishes while the tensor
+ * cores work for the other. `first`: the first of the group's turns, `last`: its last. */
+template <typename M> static __device__ __forceinline__ void take_turn(int group, bool first) {
+    constexpr int BARRIER = 8, THREADS = 2 * GROUP;
+    if constexpr (M::shape::STATE_GROUPS == 2)
+        if (group == 1 || !first)
+            sync_threads(BARRIER + group, THREADS);
 }
 
-/* S' from S and a chunk, with the chunk's part of (diag(w) Y)^T; while its products are under way,
- * the next chunk's part is made. */
-template <typename T, typename M, typename S>
+template <typename M> static __device__ __forceinline__ void pass_turn(int group, bool last) {
+    constexpr int BARRIER = 8, THREADS = 2 * GROUP;
+    if constexpr (M::shape::STATE_GROUPS == 2)
+        if (group == 0 || !last)
+            signal_threads(BARRIER + 1 - group, THREADS);
+}
+
+/* S' from S and a chunk, with the chunk's parts of (diag(w) Y)^T. */
+template <typename T, typename M, typename S, int TILES>
 static __device__ __forceinline__ void advance(const M &shared, const hopper_place &at, S &state,
-                                               int chunk, const weighted_part &part,
-                                               weighted_part &next_part) {
-    constexpr int TILES = M::shape::STATE_TILES;
-    const int stage = chunk % M::shape::STAGES;
+                                               int chunk, const weighted_part (&part)[TILES]) {
+    const int stage = chunk % M::shape::STAGES, group = state.top / 64 / TILES;
+    const uint64_t z = mn_major(shared.z(stage), PANEL_BYTES);
     state.scale(shared.tables().decay[at.rows(chunk) - later_powers<T>(at)]);
-    add_weighted(state.at[0], part, shared.z(stage));
-    if constexpr (TILES == 2) {
-        weigh<T>(shared, at, state, chunk, 1, next_part);
-        add_weighted(state.at[1], next_part, shared.z(stage));
-    } else {
-        /* Behind the last chunk that chunk's again: there is no branch among the products. */
-        const int next = min(chunk + 1, at.chunks - 1);
-        wait_for_chunk(shared, at, next);
-        weigh<T>(shared, at, state, next, 0, next_part);
-    }
+    take_turn<M>(group, chunk == 0);
+    wgmma_begin();
+#pragma unroll
+    for (int i = 0; i < TILES; i++)
+#pragma unroll
+        for (int k = 0; k < TILE / 16; k++) {
+            const uint64_t b = further(z, 16 * k * PANEL_ROW_BYTES);
+            wgmma<T, true>(state.at[i], part[i].high[k], b, true);
+            wgmma<T, true>(state.at[i], part[i].low[k], b, true);
+        }
+    wgmma_commit();
+    pass_turn<M>(group, chunk + 1 == at.chunks);
     wgmma_wait<0>();
 #pragma unroll
     for (int i = 0; i < TILES; i++)
@@ -286,10 +288,11 @@ template <typename T, int INNER, int OUTER, bool OUTPUTS, typename M>
 static __device__ __forceinline__ void run_state(const M &shared, const hopper_place &at,
                                                  decay_rate rate, int64_t segment_length,
                                                  int warp) {
+    constexpr int TILES = M::shape::STATE_TILES;
     const product &p = *at.p;
     const segment &s = at.part.s;
-    hopper_state<M::shape::STATE_TILES, OUTER> state;
-    state.top = warp / 4 * 64 * M::shape::STATE_TILES + warp % 4 * 16;
+    hopper_state<TILES, OUTER> state;
+    state.top = warp / 4 * 64 * TILES + warp % 4 * 16;
     state.for_each([](float &value, int, int) { value = 0; });
     if constexpr (OUTPUTS) {
         if (p.state_in.data)
@@ -299,29 +302,15 @@ static __device__ __forceinline__ void run_state(const M &shared, const hopper_p
         if (at.chunks > 0)
             publish<T, INNER>(shared, state, 0, s.tokens <= TILE);
     }
-    weighted_part part[2];
-    const auto step = [&](int chunk, const weighted_part &from, weighted_part &to) {
-        advance<T>(shared, at, state, chunk, from, to);
+    for (int chunk = 0; chunk < at.chunks; chunk++) {
+        weighted_part part[TILES];
+        wait_for_chunk(shared, at, chunk);
+#pragma unroll
+        for (int i = 0; i < TILES; i++)
+            weigh<T>(shared, at, state, chunk, i, part[i]);
+        advance<T>(shared, at, state, chunk, part);
         if (OUTPUTS && chunk + 1 < at.chunks)
             publish<T, INNER>(shared, state, chunk + 1, false);
-    };
-    const auto begin = [&](int chunk) {
-        wait_for_chunk(shared, at, chunk);
-        weigh<T>(shared, at, state, chunk, 0, part[0]);
-    };
-    if constexpr (M::shape::STATE_TILES == 2) {
-        for (int chunk = 0; chunk < at.chunks; chunk++) {
-            begin(chunk);
-            step(chunk, part[0], part[1]);
-        }
-    } else {
-        if (at.chunks > 0)
-            begin(0);
-        for (int chunk = 0; chunk < at.chunks; chunk += 2) {
-            step(chunk, part[0], part[1]);
-            if (chunk + 1 < at.chunks)
-                step(chunk + 1, part[1], part[0]);
-        }
     }
     if constexpr (!OUTPUTS)
         state.store(*at.ends, s.first_end + s.index, at);

@@ -196,6 +196,8 @@ template <typename T, int INNER, int OUTER, sequence_size CHUNKS, typename M>
 static __device__ __forceinline__ void run_outputs(const M &shared, const hopper_place &at,
                                                    int group) {
     constexpr int STEP = M::shape::OUTPUT_GROUPS;
+    /* Two-part scores, and float16's units, leave no registers for the next scores beside them. */
+    constexpr bool AHEAD = CHUNKS == MANY_CHUNKS && !std::is_same_v<T, __half>;
     const int row = threadIdx.x % GROUP / 32 * 16 + lane_index() / 4;
     float score[TILE / 8][4], sum[OUTER / 8][4];
     if (group >= at.chunks)
@@ -211,8 +213,11 @@ static __device__ __forceinline__ void run_outputs(const M &shared, const hopper
         weigh_outputs<T, CHUNKS>(shared, at, chunk, row, score, sum, part, unit);
         add_scores_product<CHUNKS>(sum, part, shared.z(stage));
         /* Behind the last chunk that chunk's again: there is no branch among the products. */
+        if constexpr (!AHEAD)
+            wgmma_wait<0>();
         start_scores<T, INNER>(shared, at, chunk + STEP < at.chunks ? chunk + STEP : chunk, score);
-        wgmma_wait<1>();
+        if constexpr (AHEAD)
+            wgmma_wait<1>();
         pin(sum);
         __syncwarp();
         if (lane_index() == 0)
@@ -294,11 +299,11 @@ static __global__ void __launch_bounds__((hopper_shape<T, INNER, OUTER, OUTPUTS>
     make_tables(shared, rate, swept.p.future);
     if (warp >= outputs) {
         if constexpr (OUTPUTS)
-            take_registers<shape::GROUP_REGISTERS>();
+            take_registers<shape::STATE_REGISTERS>();
         run_state<T, INNER, OUTER, OUTPUTS>(shared, at, rate, sweep.args.tokens.length,
                                             warp - outputs);
     } else if constexpr (OUTPUTS) {
-        take_registers<shape::GROUP_REGISTERS>();
+        take_registers<shape::OUTPUT_REGISTERS>();
         if (at.part.s.tokens <= TILE)
             run_outputs<T, INNER, OUTER, ONE_CHUNK>(shared, at, warp / 4);
         else if (at.part.s.tokens <= FEW_TOKENS)

@@ -171,6 +171,11 @@ static __device__ __forceinline__ void sync_threads(int number, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
+/* Arrive at it without waiting. */
+static __device__ __forceinline__ void signal_threads(int number, int threads) {
+    asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
+
 /* Change how many registers each thread of this warpgroup may use, a multiple of 8; what it takes
  * others of the block must give. */
 template <int REGISTERS> static __device__ __forceinline__ void take_registers() {
