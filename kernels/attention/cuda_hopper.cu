@@ -8,6 +8,10 @@
 
 static constexpr int MOST_SEGMENTS = 32;
 
+/* The columns of the outer dimension that a block may take: float16's units leave no registers for
+ * more. */
+template <typename T> constexpr int most_columns = std::is_same_v<T, __half> ? 64 : 128;
+
 /* ---- the plan ----------------------------------------------------------------------------- */
 
 struct hopper_plan {
@@ -30,7 +34,8 @@ static hopper_plan plan(const tnl_call *call) {
     const products all = find_products(call), states = state_products(call);
     hopper_plan best = {chunks * TILE, 64};
     double least = 0;
-    for (int columns = 64; columns <= 128; columns *= 2) {
+    const int most = call->type == TNL_FLOAT16 ? most_columns<__half> : most_columns<__nv_bfloat16>;
+    for (int columns = 64; columns <= most; columns *= 2) {
         const double chunk_time = columns == 64 ? 0.7 : 1, state_time = columns == 64 ? 0.25 : 0.4;
         for (int64_t segments = 1; segments <= MOST_SEGMENTS && segments <= chunks; segments++) {
             const double length = (double)ceil_div(chunks, segments);
@@ -78,8 +83,10 @@ static tnl_status sweep_width(const tnl_call *call, const sweep &args, int width
         return launch_hopper<T, 64, 64, OUTPUTS>(call, args, overlaps);
     if (width == LARGEST_INNER)
         return launch_hopper<T, LARGEST_INNER, 64, OUTPUTS>(call, args, overlaps);
-    return columns == 64 ? launch_hopper<T, 128, 64, OUTPUTS>(call, args, overlaps)
-                         : launch_hopper<T, 128, 128, OUTPUTS>(call, args, overlaps);
+    if constexpr (most_columns<T> == 128)
+        if (columns == 128)
+            return launch_hopper<T, 128, 128, OUTPUTS>(call, args, overlaps);
+    return launch_hopper<T, 128, 64, OUTPUTS>(call, args, overlaps);
 }
 
 template <typename T> static tnl_status launch_typed(const tnl_call *call) {

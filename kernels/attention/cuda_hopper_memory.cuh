@@ -1,7 +1,7 @@
 /*
  * A block of the hopper sweep: its warps, its shared memory, and the warp that fills it.
  *
- *     [ output groups ][ state groups ][ loader ]     four warps each, the loader's last three idle
+ *     [ output groups ][ state groups ][ loader, storer, two idle warps ]     four warps each
  *
  * The loader brings chunk after chunk of x, y and z by TMA into the stages of a ring. A state group
  * keeps 64 or 128 rows of the state S in registers, brings it through the sequence, and publishes
@@ -18,6 +18,8 @@
  *     empty          all groups are done with a stage           the loader
  *     state_full     S is published in a buffer                 output groups
  *     state_empty    an output group is done with a buffer      state groups
+ *     out_full       an output group's tile is written          the storer
+ *     out_empty      an output group's tile is stored           that group
  *     cleared        rows of other sequences are zero           all groups
  */
 #ifndef TNL_KERNELS_ATTENTION_CUDA_HOPPER_MEMORY_CUH
@@ -71,7 +73,8 @@ template <int STAGES> struct hopper_tables {
     float2 mask[2 * TILE];  /* [64 + r - c]: M of row r, columns c and c + 1 */
     float peak[2][16];      /* of a warp's part of |S|, for float16 */
     int unit[2];            /* the exponent of the unit of a published S */
-    barrier full[STAGES], empty[STAGES], state_full[2], state_empty[2], cleared;
+    barrier full[STAGES], empty[STAGES], state_full[2], state_empty[2], out_full[2], out_empty[2];
+    barrier cleared;
 };
 
 template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_memory {

@@ -150,44 +150,18 @@ weigh_outputs(const M &shared, const hopper_place &at, int chunk, int row,
     }
 }
 
-/* The rows of a warp's part of a tile of outputs that are this sequence's. */
-template <typename T, int OUTER>
-static __device__ __forceinline__ void store_own_rows(T *tile, int top, const hopper_place &at,
-                                                      int chunk) {
-    const product &p = *at.p;
-    T *const to = (T *)p.out.data + at.part.s.batch * p.out.batch + at.part.head * p.out.head +
-                  at.part.column;
-    for (int i = lane_index(); i < 16 * OUTER / 8; i += 32) {
-        const int row = top + i / (OUTER / 8), column = i % (OUTER / 8) * 8;
-        if (at.order(row) < at.rows(chunk) && at.part.column + column < p.outer)
-            *(uint4 *)(to + (at.token(chunk) + row) * p.out.token + column) =
-                *(const uint4 *)panel_at<TILE>(tile, row, column);
-    }
-}
-
-/* Write a warp's 16 rows of a chunk's outputs, through its part of a tile. */
+/* Hand a chunk's outputs to the storer, in the group's tile. `turn`: the group's chunks before. */
 template <typename T, int OUTER, typename M>
-static __device__ __forceinline__ void store_outputs(const M &shared, const hopper_place &at,
-                                                     int chunk, int group,
-                                                     const float (&sum)[OUTER / 8][4]) {
-    const int top = threadIdx.x % GROUP / 32 * 16;
-    T *const tile = shared.out(group);
-    if (lane_index() == 0)
-        tma_wait_read<0>();
-    __syncwarp();
-    store_fragments<TILE>(tile, top, sum, 1, false);
+static __device__ __forceinline__ void hand_over(const M &shared, int group, int turn,
+                                                 const float (&sum)[OUTER / 8][4]) {
+    auto &tables = shared.tables();
+    if (turn > 0)
+        barrier_wait(&tables.out_empty[group], (turn - 1) & 1);
+    store_fragments<TILE>(shared.out(group), threadIdx.x % GROUP / 32 * 16, sum, 1, false);
     fence_async_proxy();
     __syncwarp();
-    if (at.rows(chunk) < TILE) { /* TMA stores no box that begins before its tensor */
-        store_own_rows<T, OUTER>(tile, top, at, chunk);
-        __syncwarp();
-    } else if (lane_index() == 0) {
-        for (int i = 0; i < M::shape::Z_PANELS; i++)
-            tma_store(&at.map[3], tile + i * PANEL + top * PANEL_COLUMNS,
-                      at.part.column + PANEL_COLUMNS * i, at.token(chunk) + top, at.part.head,
-                      (int)at.part.s.batch);
-        tma_commit();
-    }
+    if (lane_index() == 0)
+        barrier_arrive(&tables.out_full[group]);
 }
 
 /* An output group's way through its segment: chunks from `group` on, as many on as there are
@@ -223,12 +197,52 @@ static __device__ __forceinline__ void run_outputs(const M &shared, const hopper
         if (lane_index() == 0)
             barrier_arrive(&shared.tables().empty[stage]);
         leave_units<T>(sum, unit);
-        store_outputs<T, OUTER>(shared, at, chunk, group, sum);
+        hand_over<T, OUTER>(shared, group, chunk / STEP, sum);
         wgmma_wait<0>();
         pin(score);
     }
-    if (lane_index() == 0)
-        tma_wait_read<0>();
+}
+
+/* ---- the storer --------------------------------------------------------------------------- */
+
+/* The rows of a tile of outputs that are this sequence's. */
+template <typename T, int OUTER>
+static __device__ __forceinline__ void store_own_rows(T *tile, const hopper_place &at, int chunk) {
+    const rows_view &out = at.p->out;
+    T *const to =
+        (T *)out.data + at.part.s.batch * out.batch + at.part.head * out.head + at.part.column;
+    const int token = at.token(chunk);
+#pragma unroll 1
+    for (int i = lane_index(); i < TILE * OUTER / 8; i += 32) {
+        const int row = i / (OUTER / 8), column = i % (OUTER / 8) * 8;
+        if (at.order(row) < at.rows(chunk) && at.part.column + column < at.p->outer)
+            *(uint4 *)(to + (token + row) * out.token + column) =
+                *(const uint4 *)panel_at<TILE>(tile, row, column);
+    }
+}
+
+template <typename T, int OUTER, typename M>
+static __device__ __forceinline__ void run_storer(const M &shared, const hopper_place &at) {
+    constexpr int STEP = M::shape::OUTPUT_GROUPS;
+    auto &tables = shared.tables();
+#pragma unroll 1
+    for (int chunk = 0; chunk < at.chunks; chunk++) {
+        const int group = chunk % STEP;
+        T *const tile = shared.out(group);
+        barrier_wait(&tables.out_full[group], chunk / STEP & 1);
+        if (at.rows(chunk) < TILE) { /* TMA stores no box that begins before its tensor */
+            store_own_rows<T, OUTER>(tile, at, chunk);
+        } else if (lane_index() == 0) {
+            for (int i = 0; i < M::shape::Z_PANELS; i++)
+                tma_store(&at.map[3], tile + i * PANEL, at.part.column + PANEL_COLUMNS * i,
+                          at.token(chunk), at.part.head, (int)at.part.s.batch);
+            tma_commit();
+            tma_wait_read<0>();
+        }
+        __syncwarp();
+        if (lane_index() == 0)
+            barrier_arrive(&tables.out_empty[group]);
+    }
 }
 
 /* ---- the kernel --------------------------------------------------------------------------- */
@@ -243,6 +257,8 @@ template <typename M> static __device__ __forceinline__ void make_barriers(const
     for (int i = 0; i < 2; i++) {
         barrier_init(&tables.state_full[i], 4 * shape::STATE_GROUPS);
         barrier_init(&tables.state_empty[i], 4);
+        barrier_init(&tables.out_full[i], 4);
+        barrier_init(&tables.out_empty[i], 1);
     }
     barrier_init(&tables.cleared, 1);
     barrier_init_fence();
@@ -293,6 +309,9 @@ static __global__ void __launch_bounds__((hopper_shape<T, INNER, OUTER, OUTPUTS>
             give_registers<shape::LOADER_REGISTERS>();
         if (warp == 4 * shape::GROUPS)
             run_loader<T>(shared, at);
+        if constexpr (OUTPUTS)
+            if (warp == 4 * shape::GROUPS + 1)
+                run_storer<T, OUTER>(shared, at);
         return;
     }
     const decay_rate rate = decay_rate_of(sweep.args.slope[at.part.head]);
@@ -316,15 +335,15 @@ static __global__ void __launch_bounds__((hopper_shape<T, INNER, OUTER, OUTPUTS>
 
 /* ---- launching ---------------------------------------------------------------------------- */
 
-/* The map of [b,h,n,columns] rows, by panels of so many rows. */
+/* The map of [b,h,n,columns] rows, by chunks and panels. */
 static inline tnl_status map_rows(const tnl_call *call, const rows_view &rows, int columns,
-                                  unsigned panel_rows, CUtensorMap *map) {
+                                  CUtensorMap *map) {
     const tnl_tensor t = {rows.data,
                           call->type,
                           4,
                           {call->dim[DIM_B], call->dim[DIM_H], call->dim[DIM_N], columns},
                           {rows.batch, rows.head, rows.token, 1}};
-    return tnl_make_tensor_map(call, &t, {{PANEL_COLUMNS, panel_rows, 1, 1}}, map);
+    return tnl_make_tensor_map(call, &t, {{PANEL_COLUMNS, TILE, 1, 1}}, map);
 }
 
 /* Sweep the products of args, whose inner dimensions fit INNER. `overlaps`: behind a sweep whose
@@ -337,13 +356,13 @@ static tnl_status launch_hopper(const tnl_call *call, const sweep &args, bool ov
     for (int i = 0; i < args.count && status == TNL_OK; i++) {
         const product &p = args.at[i].p;
         outer = max(outer, p.outer);
-        status = map_rows(call, p.y, p.inner, TILE, &sweep.map[i][1]);
+        status = map_rows(call, p.y, p.inner, &sweep.map[i][1]);
         if (status == TNL_OK)
-            status = map_rows(call, p.z, p.outer, TILE, &sweep.map[i][2]);
+            status = map_rows(call, p.z, p.outer, &sweep.map[i][2]);
         if (OUTPUTS && status == TNL_OK)
-            status = map_rows(call, p.x, p.inner, TILE, &sweep.map[i][0]);
+            status = map_rows(call, p.x, p.inner, &sweep.map[i][0]);
         if (OUTPUTS && status == TNL_OK)
-            status = map_rows(call, p.out, p.outer, 16, &sweep.map[i][3]);
+            status = map_rows(call, p.out, p.outer, &sweep.map[i][3]);
     }
     if (status != TNL_OK)
         return status;
