@@ -221,7 +221,7 @@ static bool report(const bench_runner *runner, const char *text, const row_list 
     const double gemm_rate = json_real_value(json_object_get(stamp, "gemm_rate"));
     char path[4096];
     snprintf(path, sizeof path, "%s/%s/bench.json", options->results, device);
-    json_t *run = results_parse(text, stamp);
+    json_t *run = results_parse(text, stamp, rows);
     json_decref(stamp);
     bool kept = run && results_merge(path, run, rows, !shim_filters());
     if (run && !shim_displays())

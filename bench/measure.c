@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "bench/measure.h"
 
+#include <math.h>
 #include <time.h>
 
 static double seconds_of(clockid_t clock) {
@@ -28,6 +29,39 @@ tnl_status measure_warm_up(const bench_meter *meter, const bench_work *work) {
     return status;
 }
 
+/* Warm up until the clock has settled: until launches take as long as those before them did. A
+ * machine that others use may never come to rest. */
+static tnl_status settle(const bench_meter *meter, const bench_work *work, double seconds) {
+    const int most = 8;
+    const double agreement = 0.01;
+    double before = 0;
+    for (int i = 0; i < most; i++) {
+        const double start = measure_now();
+        double spent = 0;
+        int launches = 0;
+        for (; spent < seconds; launches++) {
+            const tnl_status status = meter->warm_up(work);
+            if (status != TNL_OK)
+                return status;
+            spent = measure_now() - start;
+        }
+        const double one = spent / launches;
+        if (fabs(one - before) <= agreement * one)
+            break;
+        before = one;
+    }
+    return TNL_OK;
+}
+
+bool measure_is_within(const bench_meter *meter, const bench_work *work, double seconds) {
+    for (int i = 0; i < 2; i++) {
+        const double start = measure_now();
+        if (meter->warm_up(work) != TNL_OK || measure_now() - start <= seconds)
+            return true;
+    }
+    return false;
+}
+
 bool measure_wants(const bench_limits *limits, const bench_samples *taken, double spent) {
     double sum = 0;
     for (int i = 0; i < taken->count; i++)
@@ -38,7 +72,8 @@ bool measure_wants(const bench_limits *limits, const bench_samples *taken, doubl
 
 tnl_status measure(const bench_meter *meter, const bench_work *work, const bench_limits *limits,
                    bench_samples *taken) {
-    tnl_status status = measure_warm_up(meter, work);
+    tnl_status status =
+        limits->settle > 0 ? settle(meter, work, limits->settle) : measure_warm_up(meter, work);
     double start = measure_now();
     while (status == TNL_OK && measure_wants(limits, taken, measure_now() - start)) {
         status =

@@ -27,6 +27,7 @@ typedef struct bench_limits {
     int least;      /* at least so many, */
     int least_slow; /* or so many where one takes over a second, */
     double seconds; /* and as many more as fit into this time */
+    double settle;  /* before them, launches until two times this long agree; 0: a few */
 } bench_limits;
 
 /* How one kind of device is measured. */
@@ -44,9 +45,12 @@ extern const bench_meter bench_meter_cpu, bench_meter_cuda;
 
 /* Run it a few times without taking its time. */
 tnl_status measure_warm_up(const bench_meter *meter, const bench_work *work);
+/* Whether one launch takes no longer than so many seconds. Of two, since what the first does may be
+ * more than the work; a failed one is left for others to find. */
+bool measure_is_within(const bench_meter *meter, const bench_work *work, double seconds);
 /* Whether another sample is to be taken, `spent` seconds after the first began. */
 bool measure_wants(const bench_limits *limits, const bench_samples *taken, double spent);
-/* Warm up and take all samples. */
+/* Warm up, as limits->settle has it, and take all samples. */
 tnl_status measure(const bench_meter *meter, const bench_work *work, const bench_limits *limits,
                    bench_samples *taken);
 

@@ -5,7 +5,8 @@
  * A row can be skipped, with the reason in its place: when the memory that it needs is not there,
  * when no variant of that name takes the call, or when it would try one's patience. The last is
  * foreseen from the row's own curve: the last two sizes give the power of the size that the time
- * grows with, and that gives the next.
+ * grows with, and that gives the next. Where a row has none before it, as in a part of a run, its
+ * first launches tell, so that the same rows are skipped whichever are selected.
  */
 #include "bench/run.h"
 
@@ -39,6 +40,8 @@ bool runner_open(bench_runner *runner, tnl_context *context, bool quick, uint64_
         runner->limits = (bench_limits){.least = 3, .least_slow = 1, .seconds = 0};
     runner->yardsticks =
         (bench_yardsticks){.context = context, .limits = runner->limits, .seed = seed};
+    if (!quick)
+        runner->yardsticks.settle = device->settle;
     runner->curve = calloc((size_t)curves, sizeof *runner->curve);
     return runner->curve != NULL;
 }
@@ -100,7 +103,20 @@ static bool patient(const bench_job *job, shim_state *state) {
     if (seconds <= job->runner->patience)
         return true;
     char text[128];
-    snprintf(text, sizeof text, "going by the sizes before, one launch would take %.0f s", seconds);
+    snprintf(text, sizeof text,
+             "going by the sizes before, one launch would take %.2g s, over %g s", seconds,
+             job->runner->patience);
+    skip(job, state, text);
+    return false;
+}
+
+/* Whether the launch itself, tried, is within one's patience. */
+static bool within_patience(const bench_job *job, shim_state *state, const bench_work *work) {
+    const double patience = job->runner->patience;
+    if (measure_is_within(job->runner->meter, work, patience))
+        return true;
+    char text[64];
+    snprintf(text, sizeof text, "one launch takes over %g s", patience);
     skip(job, state, text);
     return false;
 }
@@ -174,7 +190,7 @@ static void time_launch(const bench_job *job, shim_state *state, row_launch *lau
     }
     work.memory[work.memory_count].start = launch->workspace;
     work.memory[work.memory_count++].bytes = launch->workspace_bytes;
-    if (!take_samples(job, state, &work))
+    if (!within_patience(job, state, &work) || !take_samples(job, state, &work))
         return;
     double seconds = shim_summary(state).median;
     remember(&runner->curve[row->curve], row->size, seconds);
