@@ -12,7 +12,6 @@ typedef struct bench_device {
     const size_sweep *sweeps;
     double patience; /* seconds: a row whose launch is foreseen to take longer is skipped */
     double seconds;  /* of samples for a row that has its 20 */
-    double settle;   /* of warming up for the rates, twice at least */
 } bench_device;
 
 /* A device that there can be a context for. */

@@ -192,6 +192,12 @@ static void describe_run(const tnl_context *context) {
     shim_context("compiler", "gcc " __VERSION__);
     shim_context("tnl_version", tnl_version());
     shim_context("cold_cache", bench_device_of(context)->meter->cold_method);
+    if (bench_device_of(context)->meter->rest > 0) {
+        char text[64];
+        snprintf(text, sizeof text, "%g times the sample before, 20 ms at most",
+                 bench_device_of(context)->meter->rest);
+        shim_context("rest_before_a_sample", text);
+    }
     shim_context("real_time", "median of the samples, one launch each");
     shim_context("cpu_time", "median of the CPU time that all threads spent in a launch");
     shim_context("spread", "interquartile range of the samples over their median");

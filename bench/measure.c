@@ -29,30 +29,6 @@ tnl_status measure_warm_up(const bench_meter *meter, const bench_work *work) {
     return status;
 }
 
-/* Warm up until the clock has settled: until launches take as long as those before them did. A
- * machine that others use may never come to rest. */
-static tnl_status settle(const bench_meter *meter, const bench_work *work, double seconds) {
-    const int most = 8;
-    const double agreement = 0.01;
-    double before = 0;
-    for (int i = 0; i < most; i++) {
-        const double start = measure_now();
-        double spent = 0;
-        int launches = 0;
-        for (; spent < seconds; launches++) {
-            const tnl_status status = meter->warm_up(work);
-            if (status != TNL_OK)
-                return status;
-            spent = measure_now() - start;
-        }
-        const double one = spent / launches;
-        if (fabs(one - before) <= agreement * one)
-            break;
-        before = one;
-    }
-    return TNL_OK;
-}
-
 bool measure_is_within(const bench_meter *meter, const bench_work *work, double seconds) {
     for (int i = 0; i < 2; i++) {
         const double start = measure_now();
@@ -70,15 +46,30 @@ bool measure_wants(const bench_limits *limits, const bench_samples *taken, doubl
     return taken->count < SAMPLES_MAX && (taken->count < least || spent < limits->seconds);
 }
 
+/* So that the clock does not pay for the power that the launches before have taken. */
+static void rest(const bench_meter *meter, const bench_samples *taken) {
+    const double most = 0.02;
+    double seconds = most;
+    if (meter->rest == 0)
+        return;
+    if (taken->count > 0)
+        seconds = fmin(meter->rest * taken->seconds[taken->count - 1], most);
+    nanosleep(&(struct timespec){.tv_nsec = (long)(1e9 * seconds)}, NULL);
+}
+
+tnl_status measure_sample(const bench_meter *meter, const bench_work *work, bench_samples *taken) {
+    rest(meter, taken);
+    tnl_status status =
+        meter->sample(work, &taken->seconds[taken->count], &taken->cpu_seconds[taken->count]);
+    taken->count += status == TNL_OK;
+    return status;
+}
+
 tnl_status measure(const bench_meter *meter, const bench_work *work, const bench_limits *limits,
                    bench_samples *taken) {
-    tnl_status status =
-        limits->settle > 0 ? settle(meter, work, limits->settle) : measure_warm_up(meter, work);
+    tnl_status status = measure_warm_up(meter, work);
     double start = measure_now();
-    while (status == TNL_OK && measure_wants(limits, taken, measure_now() - start)) {
-        status =
-            meter->sample(work, &taken->seconds[taken->count], &taken->cpu_seconds[taken->count]);
-        taken->count += status == TNL_OK;
-    }
+    while (status == TNL_OK && measure_wants(limits, taken, measure_now() - start))
+        status = measure_sample(meter, work, taken);
     return status;
 }

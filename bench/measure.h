@@ -27,12 +27,15 @@ typedef struct bench_limits {
     int least;      /* at least so many, */
     int least_slow; /* or so many where one takes over a second, */
     double seconds; /* and as many more as fit into this time */
-    double settle;  /* before them, launches until two times this long agree; 0: a few */
 } bench_limits;
 
 /* How one kind of device is measured. */
 typedef struct bench_meter {
     const char *cold_method; /* how caches are made cold, in words */
+    /* A sample waits for so many times what the one before took, 20 ms at most, and the first for
+     * 20 ms. A GPU that multiplies matrices without a pause exceeds its power limit before long and
+     * lowers its clock by a tenth, at no certain moment; rested it keeps its full clock. */
+    double rest;
     /* What samples on the context's device need, made once; false: it could not be had. */
     bool (*open)(tnl_context *context);
     void (*close)(void);
@@ -50,7 +53,9 @@ tnl_status measure_warm_up(const bench_meter *meter, const bench_work *work);
 bool measure_is_within(const bench_meter *meter, const bench_work *work, double seconds);
 /* Whether another sample is to be taken, `spent` seconds after the first began. */
 bool measure_wants(const bench_limits *limits, const bench_samples *taken, double spent);
-/* Warm up, as limits->settle has it, and take all samples. */
+/* Take one sample more, after a rest. */
+tnl_status measure_sample(const bench_meter *meter, const bench_work *work, bench_samples *taken);
+/* Warm up and take all samples. */
 tnl_status measure(const bench_meter *meter, const bench_work *work, const bench_limits *limits,
                    bench_samples *taken);
 

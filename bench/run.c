@@ -40,8 +40,6 @@ bool runner_open(bench_runner *runner, tnl_context *context, bool quick, uint64_
         runner->limits = (bench_limits){.least = 3, .least_slow = 1, .seconds = 0};
     runner->yardsticks =
         (bench_yardsticks){.context = context, .limits = runner->limits, .seed = seed};
-    if (!quick)
-        runner->yardsticks.settle = device->settle;
     runner->curve = calloc((size_t)curves, sizeof *runner->curve);
     return runner->curve != NULL;
 }
@@ -151,12 +149,11 @@ static bool take_samples(const bench_job *job, shim_state *state, const bench_wo
     while (status == TNL_OK && shim_next(state)) {
         if (!measure_wants(&job->runner->limits, &taken, measure_now() - start))
             continue;
-        double *seconds = &taken.seconds[taken.count], *cpu = &taken.cpu_seconds[taken.count];
-        status = meter->sample(work, seconds, cpu);
+        const int number = taken.count;
+        status = measure_sample(meter, work, &taken);
         if (status != TNL_OK)
             break;
-        shim_sample(state, *seconds, *cpu);
-        taken.count++;
+        shim_sample(state, taken.seconds[number], taken.cpu_seconds[number]);
     }
     if (status != TNL_OK)
         fail(job, state, tnl_context_error(job->runner->context));

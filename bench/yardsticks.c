@@ -66,11 +66,6 @@ const bench_samples *yardsticks_empty(bench_yardsticks *yardsticks) {
 }
 
 void yardsticks_measure_rates(bench_yardsticks *yardsticks) {
-    if (yardsticks->rates_measured)
-        return;
-    yardsticks->rates_measured = true;
-    const bench_limits usual = yardsticks->limits;
-    yardsticks->limits.settle = yardsticks->settle;
     const bench_standards *standards = bench_device_of(yardsticks->context)->standards;
     const double bytes = standards->copy_rate_bytes, size = (double)standards->gemm_rate_size;
     const bench_samples *copy = yardsticks_copy(yardsticks, bytes);
@@ -80,7 +75,6 @@ void yardsticks_measure_rates(bench_yardsticks *yardsticks) {
         const bench_samples *gemm = n ? yardsticks_gemm(yardsticks, type, n, n, n) : NULL;
         yardsticks->gemm_rate[type] = gemm ? 2 * size * size * size / summarize(gemm).median : 0;
     }
-    yardsticks->limits = usual;
 }
 
 void yardsticks_free(bench_yardsticks *yardsticks) {

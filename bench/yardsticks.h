@@ -12,8 +12,6 @@
 typedef struct bench_yardsticks {
     const tnl_context *context;
     bench_limits limits;
-    double settle; /* for the rates: bench_limits' of that name */
-    bool rates_measured;
     uint64_t seed;
     double copy_rate; /* bytes read and written a second; 0: not measured yet, or no memory */
     double gemm_rate[TNL_BFLOAT16 + 1]; /* operations a second, by type; 0 likewise */
@@ -43,8 +41,7 @@ typedef struct bench_standards {
 
 extern const bench_standards bench_standards_cpu, bench_standards_cuda;
 
-/* Measure the rates, unless that has been done: first of all, since what comes later is held
- * against them, and so with a clock that has settled. */
+/* Measure the rates, unless that has been done. */
 void yardsticks_measure_rates(bench_yardsticks *yardsticks);
 /* A copy that moves so many bytes in total, half of them read and half written. */
 const bench_samples *yardsticks_copy(bench_yardsticks *yardsticks, double bytes);

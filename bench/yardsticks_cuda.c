@@ -43,7 +43,7 @@ static tnl_status copy_by_kernel(void *data) {
 /* A few samples of each way decide which takes the rest. */
 static tnl_status measure_copy(const bench_yardsticks *yardsticks, copy_task *copy,
                                bench_samples *taken) {
-    const bench_limits few = {.least = 5, .least_slow = 1, .settle = yardsticks->limits.settle};
+    const bench_limits few = {.least = 5, .least_slow = 1};
     bench_samples tried[2] = {{0}, {0}};
     bench_work work = {.launch = copy_by_runtime, .data = copy};
     tnl_status status = measure(&bench_meter_cuda, &work, &few, &tried[0]);
