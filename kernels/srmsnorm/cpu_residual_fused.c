@@ -37,10 +37,13 @@ static tnl_status forward(const tnl_call *call) {
                         forward_row);
 }
 
-/* c: dresidual_out, or NULL. */
 static tnl_pair gradient(const tnl_norm_row *row, int64_t i) {
-    const double own = tnl_gradient_at(row->sums, (double)row->a[i], (double)row->b[i]);
-    return (tnl_pair){.first = row->c ? own + (double)row->c[i] : own};
+    return (tnl_pair){.first = tnl_gradient_at(row->sums, (double)row->a[i], (double)row->b[i])};
+}
+
+/* The same with dresidual_out, c. */
+static tnl_pair gradient_and_residual(const tnl_norm_row *row, int64_t i) {
+    return (tnl_pair){.first = gradient(row, i).first + (double)row->c[i]};
 }
 
 /* dx may be dresidual_out. */
@@ -50,7 +53,10 @@ static void backward_row(float *const *at, int64_t width, double eps, bool strea
                               .b = dy,
                               .c = at[RES_BWD_DRESIDUAL_OUT],
                               .sums = tnl_gradient_of_row(x, dy, width, eps)};
-    tnl_write_row(&row, gradient, width, stream, at[RES_BWD_DX], NULL);
+    if (row.c)
+        tnl_write_row(&row, gradient_and_residual, width, stream, at[RES_BWD_DX], NULL);
+    else
+        tnl_write_row(&row, gradient, width, stream, at[RES_BWD_DX], NULL);
 }
 
 static tnl_status backward(const tnl_call *call) {
