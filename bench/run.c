@@ -87,13 +87,14 @@ static bool fits(const bench_job *job, shim_state *state, double bytes, double n
 
 /* ---- patience ------------------------------------------------------------------------------ */
 
-/* The time that a launch of this size is likely to take; 0 where there is nothing to go by. */
+/* The time that a launch of this size is likely to take; 0 where there is nothing to go by. No
+ * operator's grows faster than the square of a size, whatever two disturbed times may say. */
 static double foresee(const curve_end *curve, double size) {
     const double *s = curve->size, *t = curve->seconds;
     if (t[1] == 0 || size <= s[1])
         return 0;
     double power = t[0] > 0 ? log(t[1] / t[0]) / log(s[1] / s[0]) : 1;
-    return t[1] * pow(size / s[1], fmax(power, 1));
+    return t[1] * pow(size / s[1], fmin(fmax(power, 1), 2));
 }
 
 static bool patient(const bench_job *job, shim_state *state) {

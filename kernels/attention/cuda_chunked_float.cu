@@ -67,8 +67,8 @@ static __device__ __forceinline__ void store_state(float *state, const states_vi
     });
 }
 
-/* part = rows `top` to top + 3 and columns `column` to column + 3 of (diag(lambda^(last - j)) Y)^T Z,
- * for tokens j from `first` to `end`. */
+/* part = rows `top` to top + 3 and columns `column` to column + 3 of (diag(lambda^(last - j)) Y)^T
+ * Z, for tokens j from `first` to `end`. */
 static __device__ __forceinline__ void multiply_tokens(const float_memory &m, int stride, int top,
                                                        int column, int first, int end, int last,
                                                        float (&part)[4][4]) {
