@@ -31,7 +31,7 @@ static inline __attribute__((always_inline)) void tnl_write_row(const tnl_norm_r
     for (int64_t i = 0; i < width; i += TNL_BLOCK) {
         const int64_t count = width - i < TNL_BLOCK ? width - i : TNL_BLOCK;
         float *to_y = stream ? y_buffer : y + i;
-        float *to_z = stream ? z_buffer : z + i;
+        float *to_z = z && !stream ? z + i : z_buffer;
 #pragma omp simd
         for (int64_t j = 0; j < count; j++) {
             const tnl_pair result = element(row, i + j);
