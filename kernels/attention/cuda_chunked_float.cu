@@ -67,25 +67,6 @@ static __device__ __forceinline__ void store_state(float *state, const states_vi
     });
 }
 
-/* part = rows `top` to top + 3 and columns `column` to column + 3 of (diag(lambda^(last - j)) Y)^T
- * Z, for tokens j from `first` to `end`. */
-static __device__ __forceinline__ void multiply_tokens(const float_memory &m, int stride, int top,
-                                                       int column, int first, int end, int last,
-                                                       float (&part)[4][4]) {
-    for (int token = first; token < end; token++) {
-        const float weight = m.decay[last - token];
-        const float4 y = as_float4(m.y + token * stride + top);
-        const float4 z = as_float4(m.z + token * FLOAT_COLUMNS + column);
-        const float left[4] = {weight * y.x, weight * y.y, weight * y.z, weight * y.w};
-        for (int i = 0; i < 4; i++) {
-            part[i][0] += left[i] * z.x;
-            part[i][1] += left[i] * z.y;
-            part[i][2] += left[i] * z.z;
-            part[i][3] += left[i] * z.w;
-        }
-    }
-}
-
 /* state = lambda^rows state + (diag(lambda^(last - j)) Y)^T Z, four by four elements at a time. */
 static __device__ __forceinline__ void advance_state(const float_memory &m, int inner, int rows,
                                                      int last) {
@@ -98,11 +79,17 @@ static __device__ __forceinline__ void advance_state(const float_memory &m, int 
                 const float old = m.state[(top + i) * FLOAT_COLUMNS + column + j];
                 sum[i][j] = fmaf(old, high, old * low);
             }
-        for (int first = 0; first < rows; first += SHORT_SUM) {
-            float part[4][4] = {};
-            multiply_tokens(m, stride, top, column, first, min(first + SHORT_SUM, rows), last,
-                            part);
-            add(sum, part);
+        for (int token = 0; token < rows; token++) {
+            const float weight = m.decay[last - token];
+            const float4 y = as_float4(m.y + token * stride + top);
+            const float4 z = as_float4(m.z + token * FLOAT_COLUMNS + column);
+            const float left[4] = {weight * y.x, weight * y.y, weight * y.z, weight * y.w};
+            for (int i = 0; i < 4; i++) {
+                sum[i][0] += left[i] * z.x;
+                sum[i][1] += left[i] * z.y;
+                sum[i][2] += left[i] * z.z;
+                sum[i][3] += left[i] * z.w;
+            }
         }
         for (int i = 0; i < 4; i++)
             as_float4(m.state + (top + i) * FLOAT_COLUMNS + column) =
@@ -111,7 +98,7 @@ static __device__ __forceinline__ void advance_state(const float_memory &m, int 
 }
 
 template <bool OUTPUTS>
-static __global__ void __launch_bounds__(FLOAT_THREADS)
+static __global__ void __launch_bounds__(FLOAT_THREADS, 4)
     sweep_float(const __grid_constant__ sweep args) {
     extern __shared__ __align__(128) unsigned char raw[];
     const swept_product &swept = args.at[blockIdx.y];
