@@ -306,9 +306,9 @@ static __global__ void __launch_bounds__(THREADS, 2)
     }
 
     const int chunks = (int)ceil_div(s.rows, TILE);
+    int age = p.future ? 0 : 1; /* of the state at a chunk's first row */
     for (int chunk = 0; chunk < chunks; chunk++) {
         const int rows = min(TILE, (int)s.rows - TILE * chunk), stage = chunk % STAGES;
-        const int age = p.future && chunk == 0 ? 0 : 1; /* of the state at the chunk's first row */
         float score[TILE / 8][4], sum[OUTER / 8][4];
         int unit[2];
         if constexpr (OUTPUTS)
@@ -330,6 +330,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
                                      {s.first + (int64_t)TILE * chunk, rows, part.column,
                                       p.outer - part.column, args.aligned});
         }
+        age = 1;
         if (STAGES == 1) {
             __syncthreads();
             if (chunk + 1 < chunks)
