@@ -85,8 +85,8 @@ BENCH_C := $(filter-out $(if $(WITH_CUDA),,%_cuda.c),$(wildcard bench/*.c bench/
 BENCH_CU := $(if $(WITH_CUDA),$(wildcard bench/*.cu))
 BENCH_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(BENCH_C)) $(BENCH_CU))
 PLOTS_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard plots/*.c))
-# What bench takes from verify: the maker of problems, the device's name and memory, CUDA graphs.
-SHARED_OBJECTS := $(addprefix $(BUILD)/verify/,problem.o plan.o values.o memory.o device.o \
+# What bench takes from verify: the maker of problems, the device's name, CUDA graphs.
+SHARED_OBJECTS := $(addprefix $(BUILD)/verify/,problem.o plan.o values.o device.o \
                   capture.o)
 CUDA_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(KERNEL_CU) $(BENCH_CU))
 OBJECTS := $(LIBRARY_OBJECTS) $(VERIFY_OBJECTS) $(BENCH_OBJECTS) $(PLOTS_OBJECTS)
