@@ -76,7 +76,7 @@ SONAME := libtnl.so.$(firstword $(subst ., ,$(VERSION)))
 
 REFERENCE := $(wildcard reference/*.c)
 LIBRARY_C := $(wildcard core/*.c kernels/*/*.c model/*.c)
-KERNEL_CU := $(if $(WITH_CUDA),$(wildcard kernels/*/*.cu))
+KERNEL_CU := $(if $(WITH_CUDA),$(wildcard kernels/*/*.cu model/*.cu))
 LIBRARY_OBJECTS := $(LIBRARY_C:%.c=$(BUILD)/%.o) $(REFERENCE:%.c=$(BUILD)/%.o) \
                    $(REFERENCE:%.c=$(BUILD)/%.naive.o) $(KERNEL_CU:%=$(BUILD)/%.o)
 VERIFY_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard verify/*.c))
@@ -216,7 +216,7 @@ readme: build
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig
-	install -m 644 include/tnl.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 include/tnl.h include/tnl_model.h $(DESTDIR)$(PREFIX)/include/
 	install -m 644 $(BUILD)/libtnl.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 755 $(BUILD)/$(SONAME) $(DESTDIR)$(PREFIX)/lib/libtnl.so.$(VERSION)
 	ln -sf libtnl.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/$(SONAME)
