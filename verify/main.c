@@ -23,7 +23,7 @@ static const char usage[] =
     "  --filter=REGEX      judge only rows whose operator/variant/type matches\n"
     "  --quick             a tenth of the cases\n"
     "  --seed=N            the seed of all random choices (20240229)\n"
-    "  --golden=DIR        check the data of DIR/ops.safetensors\n"
+    "  --golden=DIR        check the data of DIR/ops.safetensors and the models DIR/*/\n"
     "  --ptxas=FILE        look for spills in what ptxas said of the kernels\n"
     "  --device=cpu|cuda   judge on the CPU or on CUDA device 0 alone (both, where there is one)\n"
     "  --results=DIR       write DIR/<device>/verify.json\n"
@@ -183,8 +183,10 @@ static void verify_all(report *r, const settings *s, const verify_devices *devic
     verify_matrix(r, devices);
     for (int i = 0; i < devices->count; i++) {
         verify_properties(r, devices->context[i]);
-        if (s->golden)
+        if (s->golden) {
             verify_golden(r, devices->context[i], s->golden);
+            verify_golden_models(r, devices->context[i], s->golden);
+        }
         verify_bad_input(r, devices->context[i]);
     }
     verify_example(r, s->example);

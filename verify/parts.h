@@ -24,6 +24,8 @@ void verify_ptxas(report *r, const char *path);
 /* The data of directory/ops.safetensors: the rows against it, and on a CPU context the
  * references. */
 void verify_golden(report *r, tnl_context *context, const char *directory);
+/* The models of directory/NAME/, in every type that the context's device has rows for. */
+void verify_golden_models(report *r, tnl_context *context, const char *directory);
 /* Every public function with bad arguments, made from the table. */
 void verify_bad_input(report *r, tnl_context *context);
 

@@ -1,0 +1,350 @@
+/*
+ * The golden models: DIRECTORY/NAME/ with a checkpoint and golden.safetensors, logits that an
+ * independent program computed. For every length N that the file has:
+ *
+ *     logits   of all positions, prefilled in one piece and in random pieces
+ *     greedy   the tokens that follow (in float32) and the logits after each, by decoding
+ *     slots    all sequences of the file in one packed call, in slots that lie apart, and decoded
+ *              together: as each alone
+ *     parked   a slot copied, or saved and loaded, in the middle of decoding: the very same logits
+ */
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/context.h"
+#include "core/table.h"
+#include "model/safetensors.h"
+#include "verify/fed.h"
+#include "verify/parts.h"
+
+enum { MOST_LENGTHS = 16, MOST_TEXT = 512 };
+
+/* The tensors of one length N: ids [B,N], logits [B,N,V], greedy [B,M], greedy_logits [B,M,V]. */
+typedef struct golden_length {
+    int64_t n, batch, more;
+    const int32_t *ids, *greedy;
+    const float *logits, *greedy_logits;
+} golden_length;
+
+typedef struct golden {
+    report *r;
+    tnl_context *context;
+    const char *name, *directory;
+    tnl_safetensors file;
+    tnl_model *model;
+    tnl_type type;
+    double bound;
+    int64_t vocab;
+    int count;
+    golden_length length[MOST_LENGTHS];
+} golden;
+
+/* ---- the file ----------------------------------------------------------------------------- */
+
+/* The data of nN.PART, whose shape begins with these sizes (0: any, and set); NULL: text says why.
+ */
+static const void *find(const golden *g, int64_t n, const char *part, const char *type, int rank,
+                        int64_t *shape, char *text) {
+    char name[64];
+    snprintf(name, sizeof name, "n%lld.%s", (long long)n, part);
+    const tnl_safetensors_tensor *tensor = tnl_safetensors_find(&g->file, name);
+    bool good = tensor && strcmp(tensor->type, type) == 0 && tensor->rank == rank &&
+                tensor->bytes > 0 && (uintptr_t)tensor->data % sizeof(float) == 0;
+    for (int i = 0; good && i < rank; i++) {
+        good = shape[i] == 0 || shape[i] == tensor->shape[i];
+        shape[i] = tensor->shape[i];
+    }
+    if (!good)
+        snprintf(text, MOST_TEXT, "%s: %s is missing or not %s of its shape", g->directory, name,
+                 type);
+    return good ? tensor->data : NULL;
+}
+
+static bool find_length(const golden *g, int64_t n, golden_length *found, char *text) {
+    int64_t ids[2] = {0, n}, logits[3] = {0, n, g->vocab};
+    *found = (golden_length){.n = n};
+    found->ids = find(g, n, "ids", "I32", 2, ids, text);
+    logits[0] = found->batch = ids[0];
+    found->logits = found->ids ? find(g, n, "logits", "F32", 3, logits, text) : NULL;
+    int64_t greedy[2] = {ids[0], 0};
+    found->greedy = found->logits ? find(g, n, "greedy", "I32", 2, greedy, text) : NULL;
+    int64_t greedy_logits[3] = {ids[0], greedy[1], g->vocab};
+    found->more = greedy[1];
+    found->greedy_logits =
+        found->greedy ? find(g, n, "greedy_logits", "F32", 3, greedy_logits, text) : NULL;
+    return found->greedy_logits != NULL;
+}
+
+/* Every N for which there is an nN.ids. */
+static bool find_lengths(golden *g, char *text) {
+    for (size_t i = 0; i < g->file.count && g->count < MOST_LENGTHS; i++) {
+        long long n;
+        int end = 0;
+        if (sscanf(g->file.tensor[i].name, "n%lld.ids%n", &n, &end) != 1 ||
+            (size_t)end != strlen(g->file.tensor[i].name) || n < 1)
+            continue;
+        if (!find_length(g, n, &g->length[g->count++], text))
+            return false;
+    }
+    snprintf(text, MOST_TEXT, "%s: golden.safetensors has no nN.ids", g->directory);
+    return g->count > 0;
+}
+
+/* ---- states ------------------------------------------------------------------------------- */
+
+static tnl_state *make_state(const golden *g, int slots, int64_t tokens) {
+    const tnl_state_options options = {.slots = slots, .max_tokens = tokens, .logit_rows = tokens};
+    tnl_state *state;
+    tnl_state_create(g->model, g->context, &options, &state);
+    return state;
+}
+
+/* The error of a set of logits against the bound; `done` false: why they could not be had is in
+ * the context. */
+static void judge(const golden *g, bool done, const float *x, const float *y, int64_t rows,
+                  const char *what, int64_t n, int64_t sequence) {
+    const double error = done ? fed_error(x, y, rows, g->vocab) : NAN;
+    report_case(g->r, error <= g->bound, done ? error : g->bound * 2, g->bound,
+                "%s: n:%lld sequence:%lld: %s: relative error %.3g%s%s", g->directory, (long long)n,
+                (long long)sequence, what, error, done ? "" : ": ",
+                done ? "" : tnl_context_error(g->context));
+}
+
+static float *floats(int64_t count) {
+    float *memory = malloc(sizeof *memory * (size_t)count);
+    if (!memory) {
+        fputs("verify: out of memory\n", stderr);
+        exit(EXIT_FAILURE);
+    }
+    return memory;
+}
+
+/* ---- logits ------------------------------------------------------------------------------- */
+
+static void check_logits(const golden *g, const golden_length *l) {
+    tnl_state *state = make_state(g, 1, l->n);
+    const int64_t each = l->n * g->vocab;
+    float *whole = floats(each), *pieces = floats(each);
+    for (int64_t b = 0; b < l->batch; b++) {
+        const int32_t *ids = l->ids + b * l->n;
+        bool done = state && tnl_state_reset(state, 0) == TNL_OK &&
+                    fed_prefill(state, 0, ids, l->n, l->n, 0, whole);
+        judge(g, done, whole, l->logits + b * each, l->n, "in one piece", l->n, b);
+        for (int64_t most = 1; most <= l->n; most = most * 8 - most / 2) {
+            done = state && tnl_state_reset(state, 0) == TNL_OK &&
+                   fed_prefill(state, 0, ids, l->n, most, g->r->seed + (uint64_t)most, pieces);
+            judge(g, done, pieces, whole, l->n, "in pieces, against one", l->n, b);
+        }
+    }
+    free(whole);
+    free(pieces);
+    tnl_state_destroy(state);
+}
+
+/* ---- decoding ----------------------------------------------------------------------------- */
+
+/* Greedy decoding, fed the file's tokens: in float32 every token chosen must be the file's, too. */
+static void check_greedy(const golden *g, const golden_length *l, int64_t b, tnl_state *state) {
+    static const int32_t slot = 0;
+    const int64_t row = (l->n > 1 ? l->n : 1) * g->vocab;
+    float *logits = floats(row);
+    bool done = state && tnl_state_reset(state, slot) == TNL_OK &&
+                fed_prefill(state, slot, l->ids + b * l->n, l->n, l->n, 0, logits);
+    int32_t next = fed_argmax(logits + (l->n - 1) * g->vocab, g->vocab);
+    for (int64_t step = 0; done && step < l->more; step++) {
+        const int32_t token = l->greedy[b * l->more + step];
+        if (g->type == TNL_FLOAT32)
+            report_case(g->r, next == token, 0, 0,
+                        "%s: n:%lld sequence:%lld: greedy token %lld is %d, expected %d",
+                        g->directory, (long long)l->n, (long long)b, (long long)step, next, token);
+        done = fed_decode(state, 1, &slot, &token, logits);
+        judge(g, done, logits, l->greedy_logits + (b * l->more + step) * g->vocab, 1,
+              "greedy logits", l->n, b);
+        next = fed_argmax(logits, g->vocab);
+    }
+    report_case(g->r, done, 0, 0, "%s: n:%lld: greedy: %s", g->directory, (long long)l->n,
+                tnl_context_error(g->context));
+    free(logits);
+}
+
+/* A slot parked in the middle: copied to another slot, and saved and loaded into a third. All
+ * three go on, one after the other, and must end with the same bits. */
+static void check_parked(const golden *g, const golden_length *l, tnl_state *state) {
+    static const int32_t slots[] = {0, 1, 2};
+    char path[] = "/tmp/tnl-verify-XXXXXX";
+    const int descriptor = mkstemp(path);
+    const size_t bytes = sizeof(float) * (size_t)g->vocab;
+    float *logits = floats(3 * g->vocab);
+    bool done = descriptor >= 0 && state && tnl_state_reset(state, 0) == TNL_OK &&
+                fed_prefill(state, 0, l->ids, l->n, l->n, 0, NULL) &&
+                tnl_state_copy(state, 0, 1) == TNL_OK && tnl_state_save(state, 0, path) == TNL_OK &&
+                tnl_state_load(state, 2, path) == TNL_OK;
+    for (int i = 0; done && i < 3; i++) {
+        for (int64_t step = 0; done && step < l->more; step++)
+            done = fed_decode(state, 1, &slots[i], &l->greedy[step], logits + i * g->vocab);
+        done = done && tnl_state_position(state, i) == l->n + l->more;
+    }
+    report_case(g->r,
+                done && memcmp(logits, logits + g->vocab, bytes) == 0 &&
+                    memcmp(logits, logits + 2 * g->vocab, bytes) == 0,
+                0, 0, "%s: n:%lld: a slot copied, or saved and loaded, goes on differently: %s",
+                g->directory, (long long)l->n,
+                done ? "other logits" : tnl_context_error(g->context));
+    free(logits);
+    if (descriptor >= 0)
+        close(descriptor);
+    unlink(path);
+}
+
+/* ---- all sequences at once ---------------------------------------------------------------- */
+
+/* All sequences of the file: how many, and their tokens together. */
+typedef struct crowd {
+    int count, slots;
+    int64_t tokens, more;
+    tnl_piece *piece;
+    int32_t *slot, *token;
+    const golden_length **length;
+    int64_t *sequence; /* in its length's batch */
+} crowd;
+
+/* Slots that lie apart, neither in order nor evenly. */
+static void gather_crowd(const golden *g, crowd *c) {
+    *c = (crowd){.more = INT64_MAX};
+    for (int i = 0; i < g->count; i++)
+        c->count += (int)g->length[i].batch;
+    c->slots = 2 * c->count + 1;
+    c->piece = calloc((size_t)c->count, sizeof *c->piece);
+    c->slot = calloc((size_t)c->count, sizeof *c->slot);
+    c->token = calloc((size_t)c->count, sizeof *c->token);
+    c->length = calloc((size_t)c->count, sizeof *c->length);
+    c->sequence = calloc((size_t)c->count, sizeof *c->sequence);
+    for (int i = 0, at = 0; i < g->count; i++) {
+        const golden_length *l = &g->length[i];
+        c->more = l->more < c->more ? l->more : c->more;
+        for (int64_t b = 0; b < l->batch; b++, at++) {
+            c->slot[at] = at % 2 ? c->slots - 1 - at : at; /* from both ends */
+            c->piece[at] = (tnl_piece){c->slot[at], l->ids + b * l->n, l->n};
+            c->length[at] = l;
+            c->sequence[at] = b;
+            c->tokens += l->n;
+        }
+    }
+}
+
+static void free_crowd(crowd *c) {
+    free(c->piece);
+    free(c->slot);
+    free(c->token);
+    free(c->length);
+    free(c->sequence);
+}
+
+static void judge_crowd(const golden *g, const crowd *c, bool done, const float *logits,
+                        int64_t step) {
+    for (int i = 0; i < c->count; i++) {
+        const golden_length *l = c->length[i];
+        const float *expected =
+            step < 0 ? l->logits + ((c->sequence[i] + 1) * l->n - 1) * g->vocab
+                     : l->greedy_logits + (c->sequence[i] * l->more + step) * g->vocab;
+        judge(g, done, logits + i * g->vocab, expected, 1,
+              step < 0 ? "packed with others" : "decoded with others", l->n, c->sequence[i]);
+    }
+}
+
+static void check_crowd(const golden *g) {
+    crowd c;
+    gather_crowd(g, &c);
+    tnl_state *state = make_state(g, c.slots, c.tokens > c.slots ? c.tokens : c.slots);
+    float *logits = floats(c.count * g->vocab);
+    bool done = state && tnl_state_prefill(state, c.count, c.piece, TNL_LAST_LOGITS) == TNL_OK &&
+                tnl_state_read_logits(state, logits) == TNL_OK;
+    judge_crowd(g, &c, done, logits, -1);
+    for (int64_t step = 0; done && step < c.more; step++) {
+        for (int i = 0; i < c.count; i++)
+            c.token[i] = c.length[i]->greedy[c.sequence[i] * c.length[i]->more + step];
+        done = fed_decode(state, c.count, c.slot, c.token, logits);
+        judge_crowd(g, &c, done, logits, step);
+    }
+    free(logits);
+    tnl_state_destroy(state);
+    free_crowd(&c);
+}
+
+/* ---- a model ------------------------------------------------------------------------------ */
+
+static void check_model(golden *g) {
+    for (int i = 0; i < g->count; i++) {
+        const golden_length *l = &g->length[i];
+        check_logits(g, l);
+        tnl_state *state = make_state(g, 3, l->n > 3 ? l->n : 3);
+        for (int64_t b = 0; b < l->batch; b++)
+            check_greedy(g, l, b, state);
+        check_parked(g, l, state);
+        tnl_state_destroy(state);
+    }
+    check_crowd(g);
+}
+
+/* The bounds of the relative error of a row of logits. */
+static double bound_of(const tnl_context *context, tnl_type type) {
+    if (type == TNL_FLOAT32)
+        return context->device == TNL_CPU ? 1e-5 : 1e-4;
+    return type == TNL_FLOAT16 ? 5e-3 : 2e-2;
+}
+
+static void check_type(golden *g, tnl_type type) {
+    const tnl_model_options options = {.type = type};
+    char text[MOST_TEXT] = "";
+    g->type = type;
+    g->bound = bound_of(g->context, type);
+    const tnl_status status = tnl_model_open(g->context, g->directory, &options, &g->model);
+    if (status == TNL_UNSUPPORTED || !report_begin(g->r, "model", g->name, tnl_type_name(type))) {
+        tnl_model_close(g->model);
+        return;
+    }
+    if (!report_case(g->r, status == TNL_OK, 0, 0, "%s", tnl_context_error(g->context)))
+        return;
+    g->vocab = tnl_model_config(g->model)->vocab_size;
+    g->count = 0;
+    const bool found = find_lengths(g, text);
+    report_case(g->r, found, 0, 0, "%s", text);
+    if (found)
+        check_model(g);
+    tnl_model_close(g->model);
+}
+
+static void check_directory(report *r, tnl_context *context, const char *directory,
+                            const char *name) {
+    char path[4096 + sizeof "/golden.safetensors"], error[MOST_TEXT];
+    golden g = {.r = r, .context = context, .name = name, .directory = directory};
+    snprintf(path, sizeof path, "%s/golden.safetensors", directory);
+    if (!tnl_safetensors_open(&g.file, path, error, sizeof error)) {
+        if (report_begin(r, "model", name, ""))
+            report_case(r, false, 0, 0, "%s", error);
+        return;
+    }
+    for (tnl_type type = TNL_FLOAT32; type <= TNL_BFLOAT16; type++)
+        check_type(&g, type);
+    tnl_safetensors_close(&g.file);
+}
+
+void verify_golden_models(report *r, tnl_context *context, const char *directory) {
+    struct dirent **entry = NULL;
+    const int count = scandir(directory, &entry, NULL, alphasort);
+    for (int i = 0; i < count; i++) {
+        char path[4096];
+        const int length =
+            snprintf(path, sizeof path, "%s/%s/config.json", directory, entry[i]->d_name);
+        if (entry[i]->d_name[0] != '.' && length < (int)sizeof path && access(path, F_OK) == 0) {
+            path[length - (int)strlen("/config.json")] = '\0';
+            check_directory(r, context, path, entry[i]->d_name);
+        }
+        free(entry[i]);
+    }
+    free(entry);
+}
