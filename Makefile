@@ -84,15 +84,23 @@ VERIFY_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard verify/*.c))
 BENCH_C := $(filter-out $(if $(WITH_CUDA),,%_cuda.c),$(wildcard bench/*.c bench/*.cc))
 BENCH_CU := $(if $(WITH_CUDA),$(wildcard bench/*.cu))
 BENCH_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(BENCH_C)) $(BENCH_CU))
+# The program: with a tokenizer where SentencePiece is installed.
+WITH_SENTENCEPIECE := $(shell $(PKG_CONFIG) --exists sentencepiece && echo yes)
+SENTENCEPIECE_LIBS = $(if $(WITH_SENTENCEPIECE),$(shell $(PKG_CONFIG) --libs sentencepiece))
+PROGRAM_C := $(filter-out program/tokenizer_$(if $(WITH_SENTENCEPIECE),none.c,sentencepiece.cc),\
+               $(wildcard program/*.c program/*.cc))
+PROGRAM_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(PROGRAM_C)))
 PLOTS_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard plots/*.c))
 # What bench takes from verify: the maker of problems, the device's name, CUDA graphs.
 SHARED_OBJECTS := $(addprefix $(BUILD)/verify/,problem.o plan.o values.o device.o \
                   capture.o)
 CUDA_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(KERNEL_CU) $(BENCH_CU))
-OBJECTS := $(LIBRARY_OBJECTS) $(VERIFY_OBJECTS) $(BENCH_OBJECTS) $(PLOTS_OBJECTS)
+# What verify takes from the program: random checkpoints, likelihoods, sampling.
+TRIED_OBJECTS := $(addprefix $(BUILD)/program/,random_checkpoint.o likelihood.o sampler.o)
+OBJECTS := $(LIBRARY_OBJECTS) $(VERIFY_OBJECTS) $(BENCH_OBJECTS) $(PLOTS_OBJECTS) $(PROGRAM_OBJECTS)
 
 LIBRARIES := $(BUILD)/libtnl.a $(BUILD)/$(SONAME)
-PROGRAMS := $(BUILD)/tnl-verify $(BUILD)/tnl-bench $(BUILD)/tnl-extract $(BUILD)/readme-example \
+PROGRAMS := $(BUILD)/tnl $(BUILD)/tnl-verify $(BUILD)/tnl-bench $(BUILD)/tnl-extract $(BUILD)/readme-example \
             $(if $(WITH_CUDA),$(BUILD)/ptxas.log)
 
 .DEFAULT_GOAL := build
@@ -177,7 +185,9 @@ $(BUILD)/$(SONAME): $(LIBRARY_OBJECTS) core/libtnl.map
 	@ln -sf $(SONAME) $(BUILD)/libtnl.so
 
 LINK = @echo '  LD  $@'; $(CXX) $(ALL_CXXFLAGS) $(filter %.o %.a,$^) $(LDFLAGS)
-$(BUILD)/tnl-verify: $(VERIFY_OBJECTS) $(BUILD)/libtnl.a
+$(BUILD)/tnl: $(PROGRAM_OBJECTS) $(BUILD)/libtnl.a
+	$(LINK) $(SENTENCEPIECE_LIBS) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
+$(BUILD)/tnl-verify: $(VERIFY_OBJECTS) $(TRIED_OBJECTS) $(BUILD)/libtnl.a
 	$(LINK) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
 $(BUILD)/tnl-bench: $(BENCH_OBJECTS) $(SHARED_OBJECTS) $(BUILD)/libtnl.a
 	$(LINK) $(BENCHMARK_LIBS) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
