@@ -22,9 +22,9 @@ typedef struct run_state {
     tokenizer *tokenizer; /* NULL: ids are printed */
     sampler sampler;
     float *logits;
-    int32_t *made; /* tokens made so far */
-    int64_t made_count;
-    size_t shown; /* bytes of their text on the screen */
+    int32_t *tokens; /* the prompt's, and those made so far */
+    int64_t prompt_count, made_count;
+    size_t shown; /* bytes of their text that need not be written any more */
 } run_state;
 
 /* ---- output ------------------------------------------------------------------------------- */
@@ -35,33 +35,43 @@ static bool is_complete(const char *text, size_t length) {
     return length < 3 || memcmp(text + length - 3, "\xef\xbf\xbd", 3) != 0;
 }
 
-/* The last token: its id, or what the text has grown by since it was last shown. */
-static bool show(run_state *r, bool last) {
-    if (!r->tokenizer) {
-        printf("%s%d", r->made_count > 1 ? " " : "", r->made[r->made_count - 1]);
-    } else {
-        char *text = tokenizer_decode(r->tokenizer, r->made, r->made_count);
-        if (!text) {
-            complain("the tokenizer can't make text of the tokens");
-            return false;
-        }
-        const size_t length = strlen(text);
-        if (length > r->shown && (last || is_complete(text, length))) {
-            fputs(text + r->shown, stdout);
-            r->shown = length;
-        }
-        free(text);
+/* The text has grown: `write` what was not there before. What ends within a character waits, unless
+ * it is the last. */
+static bool show_text(run_state *r, bool write, bool last) {
+    char *text = tokenizer_decode(r->tokenizer, r->tokens, r->prompt_count + r->made_count);
+    if (!text) {
+        complain("the tokenizer can't make text of the tokens");
+        return false;
     }
-    fflush(stdout);
+    const size_t length = strlen(text);
+    if (length > r->shown && (last || is_complete(text, length))) {
+        if (write)
+            fputs(text + r->shown, stdout);
+        r->shown = length;
+    }
+    free(text);
     return true;
+}
+
+/* The last token: its id, or its text. */
+static bool show(run_state *r, bool last) {
+    bool shown = true;
+    if (r->tokenizer)
+        shown = show_text(r, true, last);
+    else
+        printf("%s%d", r->made_count > 1 ? " " : "",
+               r->tokens[r->prompt_count + r->made_count - 1]);
+    fflush(stdout);
+    return shown;
 }
 
 /* ---- feeding ------------------------------------------------------------------------------ */
 
-static bool feed_prompt(run_state *r, const int32_t *tokens, int64_t count) {
+static bool feed_prompt(run_state *r) {
+    const int64_t count = r->prompt_count;
     for (int64_t done = 0; done < count; done += PIECE) {
         const int64_t some = count - done < PIECE ? count - done : PIECE;
-        const tnl_piece piece = {0, tokens + done, some};
+        const tnl_piece piece = {0, r->tokens + done, some};
         if (tnl_state_prefill(r->o.state, 1, &piece,
                               done + some < count ? TNL_NO_LOGITS : TNL_LAST_LOGITS) != TNL_OK)
             return blame(&r->o);
@@ -81,7 +91,7 @@ static bool make_tokens(run_state *r, const settings *s) {
         }
         if (token == eos)
             return true;
-        r->made[r->made_count++] = token;
+        r->tokens[r->prompt_count + r->made_count++] = token;
         if (!show(r, r->made_count == s->count))
             return false;
         if (r->made_count < s->count && (tnl_state_decode(r->o.state, 1, &slot, &token) != TNL_OK ||
@@ -91,9 +101,9 @@ static bool make_tokens(run_state *r, const settings *s) {
     return true;
 }
 
-static bool generate(run_state *r, const settings *s, const int32_t *tokens, int64_t count) {
+static bool generate(run_state *r, const settings *s) {
     const double start = seconds();
-    if (!feed_prompt(r, tokens, count))
+    if ((r->tokenizer && !show_text(r, false, true)) || !feed_prompt(r))
         return false;
     const double fed = seconds();
     const bool made = make_tokens(r, s);
@@ -103,27 +113,29 @@ static bool generate(run_state *r, const settings *s, const int32_t *tokens, int
     fprintf(stderr,
             "prompt: %lld tokens in %.3f s, %.1f tokens/s; made: %lld in %.3f s, %.1f "
             "tokens/s\n",
-            (long long)count, fed - start, (double)count / (fed - start), (long long)r->made_count,
-            end - fed, (double)r->made_count / (end - fed));
+            (long long)r->prompt_count, fed - start, (double)r->prompt_count / (fed - start),
+            (long long)r->made_count, end - fed, (double)r->made_count / (end - fed));
     return made;
 }
 
 /* ---- setting up --------------------------------------------------------------------------- */
 
-/* The prompt's tokens, to be given to free(); an empty one begins with the token that begins every
- * text. NULL: said on stderr. */
-static int32_t *read_prompt(const run_state *r, const settings *s, int64_t *count) {
+/* The prompt's tokens, with room behind them for those to come; an empty prompt begins with the
+ * token that begins every text. false: said on stderr. */
+static bool read_prompt(run_state *r, const settings *s) {
     const int bos = tnl_model_config(r->o.model)->bos;
-    if (s->tokens)
-        return parse_tokens("--tokens", s->tokens, count);
-    int32_t *tokens = tokenizer_encode(r->tokenizer, s->prompt, count);
-    if (tokens && *count == 0 && bos >= 0)
-        tokens[(*count)++] = bos;
-    if (tokens && *count > 0)
-        return tokens;
-    complain("--prompt: no tokens can be made of it");
+    int32_t *tokens = s->tokens ? parse_tokens("--tokens", s->tokens, &r->prompt_count)
+                                : tokenizer_encode(r->tokenizer, s->prompt, &r->prompt_count);
+    if (tokens && r->prompt_count == 0 && bos >= 0)
+        tokens[r->prompt_count++] = bos;
+    if (tokens && r->prompt_count > 0)
+        r->tokens = realloc(tokens, sizeof *tokens * (size_t)(r->prompt_count + s->count));
+    if (r->tokens)
+        return true;
+    if (!s->tokens)
+        complain("--prompt: no tokens can be made of it");
     free(tokens);
-    return NULL;
+    return false;
 }
 
 /* A prompt of text needs the tokenizer; one of ids is answered in ids. */
@@ -147,8 +159,7 @@ static bool set_up(run_state *r, const settings *s, const char *directory) {
                            .top_p = s->top_p,
                            .seed = (uint64_t)s->seed};
     r->logits = malloc(sizeof *r->logits * (size_t)vocab);
-    r->made = malloc(sizeof *r->made * (size_t)s->count);
-    if (sampler_open(&r->sampler, vocab) && r->logits && r->made)
+    if (sampler_open(&r->sampler, vocab) && r->logits)
         return true;
     complain("out of memory");
     return false;
@@ -156,13 +167,9 @@ static bool set_up(run_state *r, const settings *s, const char *directory) {
 
 static int run_all(const settings *s, const char *directory) {
     run_state r = {0};
-    int64_t count;
-    bool good = set_up(&r, s, directory);
-    int32_t *tokens = good ? read_prompt(&r, s, &count) : NULL;
-    good = tokens && generate(&r, s, tokens, count);
-    free(tokens);
+    const bool good = set_up(&r, s, directory) && read_prompt(&r, s) && generate(&r, s);
+    free(r.tokens);
     free(r.logits);
-    free(r.made);
     sampler_close(&r.sampler);
     close_all(&r.o);
     tokenizer_close(r.tokenizer);

@@ -1,6 +1,8 @@
 /* tnl: TransNormerLLM models from the command line. */
+#define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "program/command.h"
 
@@ -17,7 +19,16 @@ static void usage(FILE *stream) {
           stream);
 }
 
+/* A token is some hundred short parallel loops. Threads that wait between them should sleep where
+ * others want the cores: spinning makes a machine that is shared ten times slower. OpenMP only
+ * looks at its environment before main, hence the second start; if it fails, all is as it was. */
+static void wait_passively(char **argv) {
+    if (!getenv("OMP_WAIT_POLICY") && setenv("OMP_WAIT_POLICY", "passive", 1) == 0)
+        execv("/proc/self/exe", argv);
+}
+
 int main(int argc, char **argv) {
+    wait_passively(argv);
     const char *name = argc > 1 ? argv[1] : "";
     for (int i = 0; i < COMMANDS; i++) {
         if (strcmp(name, commands[i]->name) != 0)

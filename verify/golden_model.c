@@ -7,6 +7,8 @@
  *     slots    all sequences of the file in one packed call, in slots that lie apart, and decoded
  *              together: as each alone
  *     parked   a slot copied, or saved and loaded, in the middle of decoding: the very same logits
+ *
+ * and the mean cross-entropy of the texts that the file has it of.
  */
 #include <dirent.h>
 #include <math.h>
@@ -18,6 +20,7 @@
 #include "core/context.h"
 #include "core/table.h"
 #include "model/safetensors.h"
+#include "program/likelihood.h"
 #include "verify/fed.h"
 #include "verify/parts.h"
 
@@ -275,6 +278,32 @@ static void check_crowd(const golden *g) {
     free_crowd(&c);
 }
 
+/* ---- likelihood --------------------------------------------------------------------------- */
+
+/* The mean cross-entropy of the texts train.ids [B,N], where the file has them. */
+static void check_loss(const golden *g) {
+    const tnl_safetensors_tensor *ids = tnl_safetensors_find(&g->file, "train.ids");
+    const tnl_safetensors_tensor *loss = tnl_safetensors_find(&g->file, "train.loss");
+    if (!ids || !loss || ids->rank != 2 || strcmp(ids->type, "I32") != 0 ||
+        strcmp(loss->type, "F32") != 0 || loss->bytes != sizeof(float))
+        return;
+    enum { PIECE = 32 };
+    const int64_t texts = ids->shape[0], count = ids->shape[1];
+    tnl_state *state = make_state(g, 1, PIECE);
+    double total = 0;
+    bool done = state != NULL;
+    for (int64_t b = 0; done && b < texts; b++) {
+        double sum;
+        done = likelihood_sum(state, (const int32_t *)ids->data + b * count, count, PIECE, g->vocab,
+                              NULL, &sum);
+        total += sum / (double)(texts * (count - 1));
+    }
+    const double expected = *(const float *)loss->data, error = fabs(total / expected - 1);
+    report_case(g->r, done && error <= g->bound, done ? error : 2 * g->bound, g->bound,
+                "%s: the loss is %.8g, expected %.8g", g->directory, total, expected);
+    tnl_state_destroy(state);
+}
+
 /* ---- a model ------------------------------------------------------------------------------ */
 
 static void check_model(golden *g) {
@@ -288,6 +317,7 @@ static void check_model(golden *g) {
         tnl_state_destroy(state);
     }
     check_crowd(g);
+    check_loss(g);
 }
 
 /* The bounds of the relative error of a row of logits. */

@@ -26,6 +26,10 @@ void verify_ptxas(report *r, const char *path);
 void verify_golden(report *r, tnl_context *context, const char *directory);
 /* The models of directory/NAME/, in every type that the context's device has rows for. */
 void verify_golden_models(report *r, tnl_context *context, const char *directory);
+/* Model directories with every kind of damage, one by one. */
+void verify_damage(report *r, tnl_context *context);
+/* Table 10's counts; states, sampling and random checkpoints; their functions with bad input. */
+void verify_model_checks(report *r, tnl_context *context);
 /* Every public function with bad arguments, made from the table. */
 void verify_bad_input(report *r, tnl_context *context);
 
