@@ -97,20 +97,24 @@ SHARED_OBJECTS := $(addprefix $(BUILD)/verify/,problem.o plan.o values.o device.
 CUDA_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(KERNEL_CU) $(BENCH_CU))
 # What verify takes from the program: random checkpoints, likelihoods, sampling.
 TRIED_OBJECTS := $(addprefix $(BUILD)/program/,random_checkpoint.o likelihood.o sampler.o)
-OBJECTS := $(LIBRARY_OBJECTS) $(VERIFY_OBJECTS) $(BENCH_OBJECTS) $(PLOTS_OBJECTS) $(PROGRAM_OBJECTS)
+FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard fuzz/*.c))
+OBJECTS := $(LIBRARY_OBJECTS) $(VERIFY_OBJECTS) $(BENCH_OBJECTS) $(PLOTS_OBJECTS) \
+           $(PROGRAM_OBJECTS) $(FUZZ_OBJECTS)
 
 LIBRARIES := $(BUILD)/libtnl.a $(BUILD)/$(SONAME)
-PROGRAMS := $(BUILD)/tnl $(BUILD)/tnl-verify $(BUILD)/tnl-bench $(BUILD)/tnl-extract $(BUILD)/readme-example \
+PROGRAMS := $(BUILD)/tnl $(BUILD)/tnl-verify $(BUILD)/tnl-bench $(BUILD)/tnl-extract \
+            $(BUILD)/tnl-fuzz $(BUILD)/readme-example \
             $(if $(WITH_CUDA),$(BUILD)/ptxas.log)
 
 .DEFAULT_GOAL := build
-.PHONY: help setup setup-developer build all verify bench plots readme install lint format clean
+.PHONY: help setup setup-developer build all verify fuzz bench plots readme install lint format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make setup             install what is missing (apt), or print the command that does'
 	@echo 'make build             the library and the programs, into $(BUILD)/'
 	@echo 'make verify            judge every row: FILTER=part QUICK=1 SEED=n GOLDEN=dir DEVICES=cpu'
+	@echo 'make fuzz              damaged files for the parsers: SECONDS=60 SEED=n'
 	@echo 'make bench             time every row: FILTER=regex QUICK=1 COMPARE=old.json'
 	@echo 'make plots             draw the figures from $(RESULTS)/<device>/bench.json'
 	@echo 'make readme            put the numbers of $(RESULTS)/*/bench.json into README.md'
@@ -194,6 +198,9 @@ $(BUILD)/tnl-bench: $(BENCH_OBJECTS) $(SHARED_OBJECTS) $(BUILD)/libtnl.a
 $(BUILD)/tnl-extract: $(PLOTS_OBJECTS)
 	$(LINK) $(JANSSON_LIBS) -lm -o $@
 
+$(BUILD)/tnl-fuzz: $(FUZZ_OBJECTS) $(BUILD)/libtnl.a
+	$(LINK) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
+
 # The program that the README shows, compiled as the README says.
 $(BUILD)/readme-example.c: README.md
 	@mkdir -p $(@D); awk '/^```c$$/ {on = 1; next} /^```$$/ {on = 0} on' $< > $@
@@ -209,6 +216,10 @@ verify: build
 	    --golden=$(or $(GOLDEN),verify/golden) $(if $(WITH_CUDA),--ptxas=$(BUILD)/ptxas.log) \
 	    $(if $(FILTER),--filter='$(FILTER)') $(if $(SEED),--seed=$(SEED)) $(if $(QUICK),--quick) \
 	    $(if $(DEVICES),--device=$(DEVICES))
+
+# The sanitizers see what the parsers do wrong: best with SANITIZE=1.
+fuzz: build
+	@$(BUILD)/tnl-fuzz --seconds=$(or $(SECONDS),60) $(if $(SEED),--seed=$(SEED))
 
 bench: build | $(filter verify,$(MAKECMDGOALS))
 	@$(BUILD)/tnl-bench --results=$(RESULTS) $(if $(FILTER),--benchmark_filter='$(FILTER)') \

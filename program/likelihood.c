@@ -6,13 +6,13 @@
 
 /* -log softmax(logits)[token]. */
 static double surprise(const float *logits, int64_t count, int32_t token) {
-    float largest = logits[0];
+    int64_t best = 0;
     for (int64_t i = 1; i < count; i++)
-        largest = logits[i] > largest ? logits[i] : largest;
-    double sum = 0;
+        best = logits[i] > logits[best] ? i : best;
+    double others = 0;
     for (int64_t i = 0; i < count; i++)
-        sum += exp((double)logits[i] - (double)largest);
-    return log(sum) + (double)largest - (double)logits[token];
+        others += i == best ? 0 : exp((double)logits[i] - (double)logits[best]);
+    return log1p(others) + (double)logits[best] - (double)logits[token];
 }
 
 bool likelihood_sum(tnl_state *state, const int32_t *tokens, int64_t count, int64_t piece,
