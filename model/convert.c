@@ -13,6 +13,16 @@
 
 enum { NUMBERS = 1 << 16 };
 
+/* A bfloat16 is the upper half of the float32 that it stands for. */
+static void widen_bfloat16(uint32_t *to, const char *from, size_t count) {
+#pragma omp parallel for if (count > NUMBERS)
+    for (size_t i = 0; i < count; i++) {
+        uint16_t bits;
+        memcpy(&bits, from + i * sizeof bits, sizeof bits);
+        to[i] = (uint32_t)bits << 16;
+    }
+}
+
 /* An element of `from`, which may not be aligned. */
 static double load(const void *from, tnl_type type, size_t i) {
     const size_t size = tnl_type_size(type);
@@ -67,6 +77,8 @@ static bool convert_by_table(void *to, tnl_type to_type, const void *from, tnl_t
 void tnl_convert(void *to, tnl_type to_type, const void *from, tnl_type from_type, size_t count) {
     if (to_type == from_type)
         memcpy(to, from, count * tnl_type_size(to_type));
+    else if (from_type == TNL_BFLOAT16 && to_type == TNL_FLOAT32)
+        widen_bfloat16(to, from, count);
     else if (count < NUMBERS || tnl_type_size(from_type) != sizeof(uint16_t) ||
              !convert_by_table(to, to_type, from, from_type, count))
         convert_each(to, to_type, from, from_type, count);

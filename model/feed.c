@@ -183,6 +183,18 @@ tnl_status tnl_state_logits(tnl_state *state, tnl_tensor *logits) {
     return TNL_OK;
 }
 
+/* Elements of a 16-bit type that end where the array ends: a block of them is taken away before
+ * what it becomes is written over it and what follows. */
+static void widen(float *to, const char *from, tnl_type type, size_t count) {
+    enum { BLOCK = 4096 };
+    uint16_t block[BLOCK];
+    for (size_t i = 0, some; i < count; i += some) {
+        some = count - i < BLOCK ? count - i : BLOCK;
+        memcpy(block, from + i * sizeof *block, some * sizeof *block);
+        tnl_convert(to + i, TNL_FLOAT32, block, type, some);
+    }
+}
+
 tnl_status tnl_state_read_logits(tnl_state *state, float *logits) {
     tnl_tensor t;
     tnl_status status = tnl_state_logits(state, &t);
@@ -191,7 +203,7 @@ tnl_status tnl_state_read_logits(tnl_state *state, float *logits) {
     if (!logits)
         return FAIL(state, "tnl_state_read_logits: logits is NULL, expected host memory");
     const size_t count = (size_t)(t.shape[0] * t.shape[1]), bytes = count * tnl_type_size(t.type);
-    /* A smaller type is read into the end of the array, and converted from there on the spot. */
+    /* A smaller type is read into the end of the array, and widened from there, from the front. */
     char *raw = (char *)logits + (count * sizeof *logits - bytes);
     int previous;
     status = tnl_enter_device(state->context, &previous);
@@ -202,8 +214,7 @@ tnl_status tnl_state_read_logits(tnl_state *state, float *logits) {
         status = tnl_fail(state->context, TNL_DEVICE_ERROR, "the logits could not be read");
     tnl_leave_device(state->context, previous);
     if (status == TNL_OK && t.type != TNL_FLOAT32)
-        for (size_t i = 0; i < count; i++)
-            tnl_convert(&logits[i], TNL_FLOAT32, raw + i * tnl_type_size(t.type), t.type, 1);
+        widen(logits, raw, t.type, count);
     return status;
 }
 

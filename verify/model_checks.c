@@ -10,9 +10,12 @@
 #include <unistd.h>
 
 #include "core/context.h"
+#include "core/types.h"
+#include "model/convert.h"
 #include "program/sampler.h"
 #include "verify/damage.h"
 #include "verify/parts.h"
+#include "verify/random.h"
 
 /* ---- Table 10 ----------------------------------------------------------------------------- */
 
@@ -103,6 +106,40 @@ static void check_sampling(report *r) {
     const float bad[VOCABULARY] = {0, NAN};
     report_case(r, sampler_choose(&s, bad, 0) == -1, 0, 0, "a NaN was taken");
     sampler_close(&s);
+}
+
+/* ---- conversion --------------------------------------------------------------------------- */
+
+/* All numbers of one 16-bit type, or as many of float32, against core/types.h's conversion one by
+ * one; `from` is not aligned. Few and many go different ways. */
+static void check_conversion(report *r, tnl_type to, tnl_type from, size_t count) {
+    const size_t size = tnl_type_size(from);
+    char *bytes = malloc(count * size + 1), *made = malloc(count * tnl_type_size(to));
+    size_t wrong = 0;
+    for (size_t i = 0; bytes && made && i < count; i++) {
+        const uint32_t bits = size == 2 ? (uint32_t)i : (uint32_t)random_bits(r->seed, 3, i);
+        memcpy(bytes + 1 + i * size, &bits, size);
+    }
+    if (bytes && made)
+        tnl_convert(made, to, bytes + 1, from, count);
+    for (size_t i = 0; bytes && made && i < count; i++) {
+        uint32_t bits = 0, stored;
+        memcpy(&bits, bytes + 1 + i * size, size);
+        tnl_store(&stored, to, 0, tnl_load(&bits, from, 0));
+        const double x = tnl_load(&stored, to, 0), y = tnl_load(made, to, (int64_t)i);
+        wrong += !(x == y && signbit(x) == signbit(y)) && !(isnan(x) && isnan(y));
+    }
+    report_case(r, bytes && made && wrong == 0, 0, 0, "%s to %s: %zu of %zu are wrong",
+                tnl_type_name(from), tnl_type_name(to), wrong, count);
+    free(bytes);
+    free(made);
+}
+
+static void check_conversions(report *r) {
+    for (tnl_type to = TNL_FLOAT32; to <= TNL_BFLOAT16; to++)
+        for (tnl_type from = TNL_FLOAT32; from <= TNL_BFLOAT16; from++)
+            for (size_t count = 1 << 10; count <= 1 << 16; count <<= 6)
+                check_conversion(r, to, from, count);
 }
 
 /* ---- a model of its own ------------------------------------------------------------------- */
@@ -306,6 +343,8 @@ void verify_model_checks(report *r, tnl_context *context) {
         check_table10(r);
     if (context->device == TNL_CPU && report_begin(r, "sampling", "", ""))
         check_sampling(r);
+    if (context->device == TNL_CPU && report_begin(r, "conversion", "", ""))
+        check_conversions(r);
     scene s = {.files = {.r = r,
                          .context = context,
                          .directory = "/tmp/tnl-verify-XXXXXX",
