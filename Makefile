@@ -14,7 +14,7 @@ PKG_CONFIG ?= pkg-config
 AR ?= ar
 PACKAGES := gcc g++ make pkg-config git libopenblas-openmp-dev libjansson-dev libbenchmark-dev \
             gnuplot-nox
-DEVELOPER_PACKAGES := clang-format cppcheck valgrind
+DEVELOPER_PACKAGES := clang-format cppcheck valgrind sentencepiece libsentencepiece-dev
 
 # x86-64-v3 (AVX2 and FMA, any x86 server since 2013) where the machine has it.
 ifneq ($(shell grep -s -m1 -w avx2 /proc/cpuinfo),)
@@ -118,7 +118,7 @@ help:
 	@echo 'make bench             time every row: FILTER=regex QUICK=1 COMPARE=old.json'
 	@echo 'make plots             draw the figures from $(RESULTS)/<device>/bench.json'
 	@echo 'make readme            put the numbers of $(RESULTS)/*/bench.json into README.md'
-	@echo 'make install           library, header and tnl.pc: PREFIX=$(PREFIX) DESTDIR='
+	@echo 'make install           library, headers, tnl.pc, the program tnl, its page: PREFIX=$(PREFIX) DESTDIR='
 	@echo 'make lint, make format clang-format and cppcheck; rewrite in place'
 	@echo 'make clean             remove $(BUILD)/'
 	@echo 'With any of them: SANITIZE=1 (address, undefined behaviour), RESULTS=dir, BUILD=dir,'
@@ -189,7 +189,9 @@ $(BUILD)/$(SONAME): $(LIBRARY_OBJECTS) core/libtnl.map
 	@ln -sf $(SONAME) $(BUILD)/libtnl.so
 
 LINK = @echo '  LD  $@'; $(CXX) $(ALL_CXXFLAGS) $(filter %.o %.a,$^) $(LDFLAGS)
-$(BUILD)/tnl: $(PROGRAM_OBJECTS) $(BUILD)/libtnl.a
+$(BUILD)/sentencepiece: FORCE
+	@mkdir -p $(@D); echo '$(WITH_SENTENCEPIECE)' | cmp -s - $@ || echo '$(WITH_SENTENCEPIECE)' > $@
+$(BUILD)/tnl: $(PROGRAM_OBJECTS) $(BUILD)/libtnl.a $(BUILD)/sentencepiece
 	$(LINK) $(SENTENCEPIECE_LIBS) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
 $(BUILD)/tnl-verify: $(VERIFY_OBJECTS) $(TRIED_OBJECTS) $(BUILD)/libtnl.a
 	$(LINK) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
@@ -236,7 +238,9 @@ readme: build
 # ---- installing ------------------------------------------------------------------------------
 
 install: build
-	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin include lib/pkgconfig share/man/man1)
+	install -m 755 $(BUILD)/tnl $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 program/tnl.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 include/tnl.h include/tnl_model.h $(DESTDIR)$(PREFIX)/include/
 	install -m 644 $(BUILD)/libtnl.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 755 $(BUILD)/$(SONAME) $(DESTDIR)$(PREFIX)/lib/libtnl.so.$(VERSION)
