@@ -127,22 +127,38 @@ static bool make_folder(const char *path) {
     return false;
 }
 
-static bool write_results(const report *r, const settings *s, const tnl_context *context) {
-    char slug[128], commit[128], path[4096];
+/* The folder of the device's results, made if need be; false: said on stderr. */
+static bool results_folder(const settings *s, const tnl_context *context, char *slug,
+                           size_t slug_size, char *path, size_t path_size) {
     if (s->name)
-        snprintf(slug, sizeof slug, "%s", s->name);
+        snprintf(slug, slug_size, "%s", s->name);
     else
-        device_slug(context, slug, sizeof slug);
-    describe_commit(commit, sizeof commit);
-    int length = snprintf(path, sizeof path, "%s/%s", s->results, slug);
-    if (length + sizeof "/verify.json" > sizeof path) {
+        device_slug(context, slug, slug_size);
+    const int length = snprintf(path, path_size, "%s/%s", s->results, slug);
+    if (length + sizeof "/robust_inference.json" > path_size) {
         fprintf(stderr, "verify: %s: too long a path\n", s->results);
         return false;
     }
-    if (!make_folder(s->results) || !make_folder(path))
+    return make_folder(s->results) && make_folder(path);
+}
+
+static bool write_results(const report *r, const settings *s, const tnl_context *context) {
+    char slug[128], commit[128], path[4096];
+    describe_commit(commit, sizeof commit);
+    if (!results_folder(s, context, slug, sizeof slug, path, sizeof path))
         return false;
-    snprintf(path + length, sizeof path - (size_t)length, "/verify.json");
+    strcat(path, "/verify.json");
     return report_write(r, path, slug, commit);
+}
+
+/* Its numbers are the CPU's, and so is their file: beside other results of the CPU alone. */
+static void verify_robustness(report *r, const settings *s, const verify_devices *devices) {
+    char slug[128], path[4096];
+    const bool kept = s->results && devices->count == 1 &&
+                      results_folder(s, devices->context[0], slug, sizeof slug, path, sizeof path);
+    if (kept)
+        strcat(path, "/robust_inference.json");
+    verify_robust_inference(r, devices->context[0], kept ? path : NULL);
 }
 
 /* The devices asked for, as far as there are any; CUDA rows that can't be judged are counted on
@@ -177,6 +193,7 @@ static void verify_all(report *r, const settings *s, const verify_devices *devic
     if (s->cpu) {
         verify_checks(r);
         verify_gradients(r);
+        verify_robustness(r, s, devices);
     }
     if (s->ptxas)
         verify_ptxas(r, s->ptxas);
