@@ -271,10 +271,10 @@ static void damage_shards(damage_scene *s) {
     static const char *const maps[][2] = {
         {"[]", "weight_map"},
         {"{}", "weight_map"},
-        {"{\"a\":1}", "a"},
-        {"{\"a\":\"../model.safetensors\"}", "../model.safetensors"},
-        {"{\"a\":\"/etc/passwd\"}", "/etc/passwd"},
-        {"{\"a\":\".safetensors\"}", ".safetensors"},
+        {"{\"a\":1}", "is no text, expected the name"},
+        {"{\"a\":\"../model.safetensors\"}", "is ../model.safetensors, expected the name"},
+        {"{\"a\":\"/etc/passwd\"}", "is /etc/passwd, expected the name"},
+        {"{\"a\":\".safetensors\"}", "is .safetensors, expected the name"},
         {"{\"a\":\"nowhere.safetensors\"}", "nowhere.safetensors"}};
     s->shard_bytes = 40000; /* three files */
     for (size_t i = 0; i < sizeof maps / sizeof *maps; i++)

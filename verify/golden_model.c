@@ -4,8 +4,8 @@
  *
  *     logits   of all positions, prefilled in one piece and in random pieces
  *     greedy   the tokens that follow (in float32) and the logits after each, by decoding
- *     slots    all sequences of the file in one packed call, in slots that lie apart, and decoded
- *              together: as each alone
+ *     slots    all sequences of the file in one packed call, in slots that lie in several ways, and
+ *              decoded together: as each alone
  *     parked   a slot copied, or saved and loaded, in the middle of decoding: the very same logits
  *
  * and the mean cross-entropy of the texts that the file has it of.
@@ -234,8 +234,24 @@ typedef struct crowd {
     int64_t *sequence; /* in its length's batch */
 } crowd;
 
-/* Slots that lie apart, neither in order nor evenly. */
-static void gather_crowd(const golden *g, crowd *c) {
+/* How the sequences' slots lie: their states are used in place where they lie evenly and forwards.
+ */
+enum { SCATTERED, SIDE_BY_SIDE, EVENLY, BACKWARDS, ARRANGEMENTS };
+
+static int32_t arrange(const crowd *c, int arrangement, int i) {
+    switch (arrangement) {
+    case SCATTERED: /* from both ends */
+        return i % 2 ? c->slots - 1 - i : i;
+    case SIDE_BY_SIDE:
+        return i + 1;
+    case EVENLY:
+        return 2 * i + 1;
+    default:
+        return c->count - i;
+    }
+}
+
+static void gather_crowd(const golden *g, int arrangement, crowd *c) {
     *c = (crowd){.more = INT64_MAX};
     for (int i = 0; i < g->count; i++)
         c->count += (int)g->length[i].batch;
@@ -249,7 +265,7 @@ static void gather_crowd(const golden *g, crowd *c) {
         const golden_length *l = &g->length[i];
         c->more = l->more < c->more ? l->more : c->more;
         for (int64_t b = 0; b < l->batch; b++, at++) {
-            c->slot[at] = at % 2 ? c->slots - 1 - at : at; /* from both ends */
+            c->slot[at] = arrange(c, arrangement, at);
             c->piece[at] = (tnl_piece){c->slot[at], l->ids + b * l->n, l->n};
             c->length[at] = l;
             c->sequence[at] = b;
@@ -278,9 +294,9 @@ static void expect(const golden *g, const crowd *c, int64_t step, float *rows) {
     }
 }
 
-static void check_crowd(const golden *g) {
+static void check_crowd(const golden *g, int arrangement) {
     crowd c;
-    gather_crowd(g, &c);
+    gather_crowd(g, arrangement, &c);
     tnl_state *state = make_state(g, c.slots, c.tokens > c.slots ? c.tokens : c.slots);
     const int64_t each = c.count * g->vocab;
     float *made = floats((c.more + 1) * each), *expected = floats((c.more + 1) * each);
@@ -338,7 +354,8 @@ static void check_model(golden *g) {
         check_parked(g, l, state);
         tnl_state_destroy(state);
     }
-    check_crowd(g);
+    for (int i = 0; i < ARRANGEMENTS; i++)
+        check_crowd(g, i);
     check_loss(g);
 }
 
