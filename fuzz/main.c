@@ -27,6 +27,7 @@ enum { MOST_BYTES = 4096, LENGTH_BYTES = 8 };
 static struct {
     uint8_t bytes[MOST_BYTES];
     size_t size;
+    size_t data_bytes; /* of a .safetensors file: what follows its header */
 } input;
 
 static uint64_t seed = 1, drawn;
@@ -68,15 +69,53 @@ static void set_length(size_t header_bytes) {
         input.bytes[1 + i] = (uint8_t)((uint64_t)header_bytes >> 8 * i);
 }
 
+/* A header of a few tensors with sizes of their own; where their data end. */
+static size_t append_tensors(void) {
+    static const struct {
+        const char *name;
+        size_t size;
+    } types[] = {{"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I64", 8}, {"I32", 4}};
+    char text[256], shape[64];
+    size_t end = 0;
+    append("{", 1);
+    for (size_t i = 0, count = draw(4); i < count; i++) {
+        const size_t type = draw(sizeof types / sizeof *types), rank = draw(4), begin = end;
+        size_t elements = 1;
+        int length = 0;
+        shape[0] = '\0';
+        for (size_t j = 0; j < rank; j++) {
+            const size_t size = draw(5);
+            elements *= size;
+            length += snprintf(shape + length, sizeof shape - (size_t)length, "%s%zu", j ? "," : "",
+                               size);
+        }
+        end += elements * types[type].size;
+        length = snprintf(text, sizeof text,
+                          "%s\"t%zu\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
+                          i ? "," : "", i, types[type].name, shape, begin, end);
+        append(text, (size_t)length);
+    }
+    append("}", 1);
+    return end;
+}
+
+static void start_safetensors(void) {
+    static const uint8_t zeros[MOST_BYTES / 2];
+    append(zeros, LENGTH_BYTES);
+    input.data_bytes = DATA_BYTES;
+    if (draw(2))
+        input.data_bytes = append_tensors();
+    else
+        append(safetensors, sizeof safetensors - 1);
+    set_length(input.size - 1 - LENGTH_BYTES);
+    append(zeros, input.data_bytes);
+}
+
 static void start(uint8_t parser) {
-    static const uint8_t zeros[DATA_BYTES];
     input.size = 0;
     append(&parser, 1);
     if (parser == FUZZ_SAFETENSORS) {
-        append(zeros, LENGTH_BYTES);
-        append(safetensors, sizeof safetensors - 1);
-        append(zeros, DATA_BYTES);
-        set_length(sizeof safetensors - 1);
+        start_safetensors();
     } else if (parser == FUZZ_CONFIG) {
         append(config, sizeof config - 1);
     } else {
@@ -86,6 +125,7 @@ static void start(uint8_t parser) {
 
 /* ---- changes ------------------------------------------------------------------------------ */
 
+/* Among them numbers at the ends of ranges, and one that takes [2,1,2] past 2^64 and back to 4. */
 static const char *const words[] = {"0",
                                     "1",
                                     "-1",
@@ -95,6 +135,7 @@ static const char *const words[] = {"0",
                                     "9223372036854775807",
                                     "-9223372036854775808",
                                     "18446744073709551616",
+                                    "2305843009213693954",
                                     "1e999",
                                     "0.5",
                                     "null",
@@ -191,9 +232,9 @@ static void change(void) {
 static void make_input(void) {
     const uint8_t parser = (uint8_t)draw(FUZZ_PARSERS);
     start(parser);
-    for (size_t changes = 1 + draw(1 + draw(8)); changes > 0; changes--)
+    for (size_t changes = draw(1 + draw(8)); changes > 0; changes--)
         change();
-    const size_t around = 1 + LENGTH_BYTES + DATA_BYTES;
+    const size_t around = 1 + LENGTH_BYTES + input.data_bytes;
     if (input.size > around && parser == FUZZ_SAFETENSORS && draw(8) > 0)
         set_length(input.size - around);
     if (input.size > 0)

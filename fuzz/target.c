@@ -29,7 +29,8 @@ static void must_be_refusal(const char *error) {
 
 /* Every tensor lies in the file, one behind the other, and its size is its shape's. */
 static void check_tensors(const tnl_safetensors *file, const uint8_t *data, size_t size) {
-    size_t total = 0, sum = 0;
+    const uint8_t *next = NULL;
+    size_t sum = 0;
     for (size_t i = 0; i < file->count; i++) {
         const tnl_safetensors_tensor *tensor = &file->tensor[i];
         const uint8_t *bytes = tensor->data;
@@ -39,14 +40,17 @@ static void check_tensors(const tnl_safetensors *file, const uint8_t *data, size
              "a tensor lies in the file");
         size_t elements = 1;
         for (int j = 0; j < tensor->rank; j++)
-            elements *= (size_t)tensor->shape[j];
+            must(!__builtin_mul_overflow(elements, (size_t)tensor->shape[j], &elements),
+                 "a shape does not overflow");
         must(elements == 0 || tensor->bytes % elements == 0, "a size is the shape's");
         for (size_t j = 0; j < tensor->bytes; j++)
             sum += bytes[j];
-        total += tensor->bytes;
+        must(!next || bytes == next, "a tensor begins where the one before ended");
+        next = bytes + tensor->bytes;
         must(tnl_safetensors_find(file, tensor->name) == tensor, "a tensor is found by its name");
     }
-    must(total <= size && sum <= 255 * size, "tensors do not overlap");
+    must(!next || next == data + size, "the last tensor ends the file");
+    must(sum <= 255 * size, "every byte is in one tensor");
 }
 
 static void fuzz_safetensors(const uint8_t *data, size_t size) {
