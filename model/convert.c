@@ -23,6 +23,19 @@ static void widen_bfloat16(uint32_t *to, const char *from, size_t count) {
     }
 }
 
+/* And the nearest one to a float32 is found by adding half a unit of its last place to the bits,
+ * less a little where it is even. */
+static void narrow_to_bfloat16(uint16_t *to, const char *from, size_t count) {
+#pragma omp parallel for if (count > NUMBERS)
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, from + i * sizeof bits, sizeof bits);
+        const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+        const bool is_nan = (bits & 0x7fffffff) > 0x7f800000;
+        to[i] = is_nan ? 0x7fc0 : (uint16_t)rounded;
+    }
+}
+
 /* An element of `from`, which may not be aligned. */
 static double load(const void *from, tnl_type type, size_t i) {
     const size_t size = tnl_type_size(type);
@@ -79,6 +92,8 @@ void tnl_convert(void *to, tnl_type to_type, const void *from, tnl_type from_typ
         memcpy(to, from, count * tnl_type_size(to_type));
     else if (from_type == TNL_BFLOAT16 && to_type == TNL_FLOAT32)
         widen_bfloat16(to, from, count);
+    else if (from_type == TNL_FLOAT32 && to_type == TNL_BFLOAT16)
+        narrow_to_bfloat16(to, from, count);
     else if (count < NUMBERS || tnl_type_size(from_type) != sizeof(uint16_t) ||
              !convert_by_table(to, to_type, from, from_type, count))
         convert_each(to, to_type, from, from_type, count);
