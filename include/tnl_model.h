@@ -22,7 +22,8 @@
  * SGLU: eq. 5.
  *
  * What tnl.h says of streams, errors and threads holds here too: work is asynchronous on the
- * context's stream, but for the functions that say they wait; after TNL_DEVICE_ERROR the slots of
+ * context's stream, but for the functions that say they wait. A call can't be captured into a CUDA
+ * graph: its tokens come from host memory. After TNL_DEVICE_ERROR the slots of
  * the call hold nothing of use and must be reset. Texts of errors are the context's. A model is
  * only read once it is open: states on contexts of several threads may share it.
  */
@@ -129,9 +130,9 @@ typedef struct tnl_state_options {
 
 /*
  * Make a state, with all its slots reset. One allocation on the device holds the slots, the
- * activations of a call and the operators' workspace; nothing is allocated later. context is one on
- * the model's device; it must outlive the state. options NULL: {0}. *state is NULL on failure.
- * TNL_INVALID_ARGUMENT, TNL_OUT_OF_MEMORY, TNL_DEVICE_ERROR, TNL_UNSUPPORTED.
+ * activations of a call and the operators' workspace; feeding tokens allocates nothing. context is
+ * one on the model's device; it must outlive the state. options NULL: {0}. *state is NULL on
+ * failure. TNL_INVALID_ARGUMENT, TNL_OUT_OF_MEMORY, TNL_DEVICE_ERROR, TNL_UNSUPPORTED.
  */
 TNL_API tnl_status tnl_state_create(tnl_model *model, tnl_context *context,
                                     const tnl_state_options *options, tnl_state **state);
