@@ -22,16 +22,10 @@
 #include "model/safetensors.h"
 #include "program/likelihood.h"
 #include "verify/fed.h"
+#include "verify/golden_lengths.h"
 #include "verify/parts.h"
 
 enum { MOST_LENGTHS = 16, MOST_TEXT = 512 };
-
-/* The tensors of one length N: ids [B,N], logits [B,N,V], greedy [B,M], greedy_logits [B,M,V]. */
-typedef struct golden_length {
-    int64_t n, batch, more;
-    const int32_t *ids, *greedy;
-    const float *logits, *greedy_logits;
-} golden_length;
 
 typedef struct golden {
     report *r;
@@ -45,57 +39,6 @@ typedef struct golden {
     int count;
     golden_length length[MOST_LENGTHS];
 } golden;
-
-/* ---- the file ----------------------------------------------------------------------------- */
-
-/* The data of nN.PART, whose shape begins with these sizes (0: any, and set); NULL: text says why.
- */
-static const void *find(const golden *g, int64_t n, const char *part, const char *type, int rank,
-                        int64_t *shape, char *text) {
-    char name[64];
-    snprintf(name, sizeof name, "n%lld.%s", (long long)n, part);
-    const tnl_safetensors_tensor *tensor = tnl_safetensors_find(&g->file, name);
-    bool good = tensor && strcmp(tensor->type, type) == 0 && tensor->rank == rank &&
-                tensor->bytes > 0 && (uintptr_t)tensor->data % sizeof(float) == 0;
-    for (int i = 0; good && i < rank; i++) {
-        good = shape[i] == 0 || shape[i] == tensor->shape[i];
-        shape[i] = tensor->shape[i];
-    }
-    if (!good)
-        snprintf(text, MOST_TEXT, "%s: %s is missing or not %s of its shape", g->directory, name,
-                 type);
-    return good ? tensor->data : NULL;
-}
-
-static bool find_length(const golden *g, int64_t n, golden_length *found, char *text) {
-    int64_t ids[2] = {0, n}, logits[3] = {0, n, g->vocab};
-    *found = (golden_length){.n = n};
-    found->ids = find(g, n, "ids", "I32", 2, ids, text);
-    logits[0] = found->batch = ids[0];
-    found->logits = found->ids ? find(g, n, "logits", "F32", 3, logits, text) : NULL;
-    int64_t greedy[2] = {ids[0], 0};
-    found->greedy = found->logits ? find(g, n, "greedy", "I32", 2, greedy, text) : NULL;
-    int64_t greedy_logits[3] = {ids[0], greedy[1], g->vocab};
-    found->more = greedy[1];
-    found->greedy_logits =
-        found->greedy ? find(g, n, "greedy_logits", "F32", 3, greedy_logits, text) : NULL;
-    return found->greedy_logits != NULL;
-}
-
-/* Every N for which there is an nN.ids. */
-static bool find_lengths(golden *g, char *text) {
-    for (size_t i = 0; i < g->file.count && g->count < MOST_LENGTHS; i++) {
-        long long n;
-        int end = 0;
-        if (sscanf(g->file.tensor[i].name, "n%lld.ids%n", &n, &end) != 1 ||
-            (size_t)end != strlen(g->file.tensor[i].name) || n < 1)
-            continue;
-        if (!find_length(g, n, &g->length[g->count++], text))
-            return false;
-    }
-    snprintf(text, MOST_TEXT, "%s: golden.safetensors has no nN.ids", g->directory);
-    return g->count > 0;
-}
 
 /* ---- states ------------------------------------------------------------------------------- */
 
@@ -379,10 +322,9 @@ static void check_type(golden *g, tnl_type type) {
     if (!report_case(g->r, status == TNL_OK, 0, 0, "%s", tnl_context_error(g->context)))
         return;
     g->vocab = tnl_model_config(g->model)->vocab_size;
-    g->count = 0;
-    const bool found = find_lengths(g, text);
-    report_case(g->r, found, 0, 0, "%s", text);
-    if (found)
+    g->count = golden_find_lengths(&g->file, g->vocab, g->length, MOST_LENGTHS, text, sizeof text);
+    report_case(g->r, g->count > 0, 0, 0, "%s: golden.safetensors: %s", g->directory, text);
+    if (g->count > 0)
         check_model(g);
     tnl_model_close(g->model);
 }

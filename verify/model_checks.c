@@ -208,11 +208,10 @@ static void misuse_opening(const scene *s) {
                 0, 0, "a NULL pointer was taken");
 }
 
-static void misuse_feeding(const scene *s) {
-    static const int32_t good[9] = {1, 2, 3}, large[] = {1, 64}, negative[] = {-1, 1};
-    static const int32_t slots[] = {0, 1}, twice[] = {1, 1}, outside[] = {0, 2};
+static const int32_t good[9] = {1, 2, 3}, large[] = {1, 64}, negative[] = {-1, 1};
+
+static void misuse_prefill(const scene *s) {
     tnl_state *state = s->state;
-    tnl_tensor logits;
     const struct {
         tnl_piece piece[2];
         int count;
@@ -235,6 +234,12 @@ static void misuse_feeding(const scene *s) {
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         BAD(tnl_state_prefill(state, bad[i].count, bad[i].piece, bad[i].flags), bad[i].words);
     BAD(tnl_state_prefill(state, 1, NULL, TNL_NO_LOGITS), "NULL");
+}
+
+static void misuse_slots(const scene *s) {
+    static const int32_t slots[] = {0, 1}, twice[] = {1, 1}, outside[] = {0, 2};
+    tnl_state *state = s->state;
+    tnl_tensor logits;
     BAD(tnl_state_decode(state, 2, twice, good), "slot 1 of entry 1");
     BAD(tnl_state_decode(state, 2, outside, good), "slot is 2");
     BAD(tnl_state_decode(state, 2, slots, large), "tokens[1] is 64");
@@ -367,7 +372,8 @@ void verify_model_checks(report *r, tnl_context *context) {
     }
     if (open_scene(&s) == TNL_OK) {
         misuse_opening(&s);
-        misuse_feeding(&s);
+        misuse_prefill(&s);
+        misuse_slots(&s);
     }
     close_scene(&s);
     damage_clear(&s.files);
