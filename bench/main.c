@@ -14,9 +14,9 @@
 #include "bench/device.h"
 #include "bench/results.h"
 #include "bench/run.h"
+#include "core/memory.h"
 #include "core/table.h"
 #include "verify/device.h"
-#include "verify/memory.h"
 
 typedef struct bench_options {
     const char *results, *device_name, *compare;
@@ -124,7 +124,7 @@ static tnl_context *open_context(const bench_options *options) {
             status = tnl_context_create(TNL_CPU, 0, &context);
         }
     }
-    if (status == TNL_OK && !memory_select(context))
+    if (status == TNL_OK && !tnl_memory_select(context))
         status = TNL_DEVICE_ERROR;
     if (status == TNL_OK)
         return context;

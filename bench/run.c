@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 #include "bench/device.h"
+#include "core/memory.h"
 #include "verify/device.h"
-#include "verify/memory.h"
 
 typedef struct curve_end {
     double size[2], seconds[2]; /* of the last two rows that ran, the later one second */
@@ -241,14 +241,14 @@ static void run_operator(const bench_job *job, shim_state *state) {
         !patient(job, state))
         return;
     if (launch.workspace_bytes > 0) {
-        launch.workspace = memory_allocate(runner->context->device, launch.workspace_bytes);
+        launch.workspace = tnl_memory_allocate(runner->context->device, launch.workspace_bytes);
         if (!launch.workspace) {
             fail(job, state, "out of memory for the workspace");
             return;
         }
     }
     time_launch(job, state, &launch);
-    memory_free(runner->context->device, launch.workspace);
+    tnl_memory_free(runner->context->device, launch.workspace);
 }
 
 /* ---- a yardstick's row --------------------------------------------------------------------- */

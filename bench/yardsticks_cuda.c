@@ -8,8 +8,8 @@
 #include "bench/kernels_cuda.h"
 #include "bench/yardsticks.h"
 #include "core/context.h"
+#include "core/memory.h"
 #include "core/types.h"
-#include "verify/memory.h"
 
 static tnl_status status_of(int error) {
     return error == cudaSuccess ? TNL_OK : TNL_DEVICE_ERROR;
@@ -19,7 +19,7 @@ static bool fill(const bench_yardsticks *yardsticks, void *memory, tnl_type type
                  uint64_t seed) {
     return bench_queue_fill(memory, type, count, yardsticks->seed + seed,
                             yardsticks->context->stream) == cudaSuccess &&
-           memory_synchronize(yardsticks->context);
+           tnl_memory_synchronize(yardsticks->context);
 }
 
 /* ---- copies ------------------------------------------------------------------------------- */
@@ -58,15 +58,15 @@ static tnl_status measure_copy(const bench_yardsticks *yardsticks, copy_task *co
 
 static tnl_status copy_samples(const bench_yardsticks *yardsticks, size_t bytes,
                                bench_samples *taken) {
-    copy_task copy = {.to = memory_allocate(TNL_CUDA, bytes),
-                      .from = memory_allocate(TNL_CUDA, bytes),
+    copy_task copy = {.to = tnl_memory_allocate(TNL_CUDA, bytes),
+                      .from = tnl_memory_allocate(TNL_CUDA, bytes),
                       .stream = yardsticks->context->stream,
                       .bytes = bytes};
     tnl_status status = TNL_OUT_OF_MEMORY;
     if (copy.to && copy.from && fill(yardsticks, copy.from, TNL_FLOAT32, bytes / sizeof(float), 0))
         status = measure_copy(yardsticks, &copy, taken);
-    memory_free(TNL_CUDA, copy.to);
-    memory_free(TNL_CUDA, copy.from);
+    tnl_memory_free(TNL_CUDA, copy.to);
+    tnl_memory_free(TNL_CUDA, copy.from);
     return status;
 }
 
@@ -109,17 +109,17 @@ static tnl_status gemm_samples(const bench_yardsticks *yardsticks, const gemm_si
                                bench_samples *taken) {
     const size_t a = (size_t)(size->m * size->k), b = (size_t)(size->n * size->k);
     const size_t element = tnl_type_size(size->type);
-    gemm_task gemm = {.a = memory_allocate(TNL_CUDA, a * element),
-                      .b = memory_allocate(TNL_CUDA, b * element),
-                      .c = memory_allocate(TNL_CUDA, (size_t)(size->m * size->n) * element),
+    gemm_task gemm = {.a = tnl_memory_allocate(TNL_CUDA, a * element),
+                      .b = tnl_memory_allocate(TNL_CUDA, b * element),
+                      .c = tnl_memory_allocate(TNL_CUDA, (size_t)(size->m * size->n) * element),
                       .size = *size};
     tnl_status status = TNL_OUT_OF_MEMORY;
     if (gemm.a && gemm.b && gemm.c && fill(yardsticks, gemm.a, size->type, a, 1) &&
         fill(yardsticks, gemm.b, size->type, b, 2))
         status = measure_gemm(yardsticks, &gemm, taken);
-    memory_free(TNL_CUDA, gemm.a);
-    memory_free(TNL_CUDA, gemm.b);
-    memory_free(TNL_CUDA, gemm.c);
+    tnl_memory_free(TNL_CUDA, gemm.a);
+    tnl_memory_free(TNL_CUDA, gemm.b);
+    tnl_memory_free(TNL_CUDA, gemm.c);
     return status;
 }
 
