@@ -72,3 +72,4 @@ CPU_NAMED(decode, origin, TNL_F32, "Algorithm 1: states that grow as lambda^-t, 
 CPU(decode, recurrent, TNL_F32, "Algorithm 2: a head at a time, its state read and written once")
 CUDA_NAMED(decode, origin, 80, TNL_ALL_FLOATS, "Algorithm 1: states that grow as lambda^-t, and overflow")
 CUDA(decode, recurrent, 80, TNL_ALL_FLOATS, "Algorithm 2: a block a head, its state read and written once")
+CUDA(decode, hopper, 90, TNL_ALL_FLOATS, "Algorithm 2: the state comes into shared memory by bulk copies")

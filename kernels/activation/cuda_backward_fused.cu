@@ -14,7 +14,11 @@
 
 namespace {
 
-enum { TILE = 64 }; /* tokens of a block */
+/* Tokens of a block: as many as that, fewer where there would not be blocks enough. */
+enum { MOST_TOKENS = 128, FEWEST_TOKENS = 32 };
+
+/* Blocks of a multiprocessor that there are registers for. */
+enum { BACKWARD_BLOCKS = 3 };
 
 template <typename X, typename T> struct backward_tensors {
     token_view<X> q, k;
@@ -24,66 +28,77 @@ template <typename X, typename T> struct backward_tensors {
 };
 
 /* One token's channels of Q or K from `from` on, and the gradients that reach them. */
-template <bool ROTATED, typename T, int W> struct incoming {
-    float x[W];
+template <bool ROTATED, typename X, typename T, int W> struct incoming {
+    pack<X, W> x;
     pack<T, W> dcosine, dsine; /* not ROTATED: dcosine is all */
 
-    template <typename X>
     __device__ __forceinline__ incoming(const X *from, const T *dy, int64_t d) {
-        load(from, x);
+        x = *(const pack<X, W> *)from;
         dcosine = *(const pack<T, W> *)dy;
         if (ROTATED)
             dsine = *(const pack<T, W> *)(dy + d);
+        stay_packed(x);
+        stay_packed(dcosine);
+        if (ROTATED)
+            stay_packed(dsine);
     }
 
     /* dx; and dtheta's part is added to sum. */
-    __device__ __forceinline__ void put(const rotation (&by)[W], float t, float (&sum)[W], T *to) {
-        float dx[W];
+    __device__ __forceinline__ void put(const rotation (&by)[W], float t, float (&sum)[W],
+                                        T *to) const {
+        pack<T, W> dx;
 #pragma unroll
         for (int w = 0; w < W; w++) {
-            const float s = sigmoid<T>(x[w]), c = to_float(dcosine.at[w]);
+            const float value = to_float(x.at[w]), s = sigmoid<T>(value);
+            const float c = to_float(dcosine.at[w]);
             float dswish = c;
             if (ROTATED) {
                 const float z = to_float(dsine.at[w]);
                 dswish = fmaf(z, by[w].sine, c * by[w].cosine);
                 const float turned = fmaf(-c, by[w].sine, z * by[w].cosine);
-                sum[w] = fmaf(t * (x[w] * s), turned, sum[w]);
+                sum[w] = fmaf(t * (value * s), turned, sum[w]);
             }
-            dx[w] = dswish * swish_slope(x[w], s);
+            dx.at[w] = from_float<T>(dswish * swish_slope(value, s));
         }
-        store(to, dx);
+        store_whole(to, dx);
     }
 };
 
 template <bool ROTATED, typename X, typename T, int W>
-__global__ void __launch_bounds__(ACTIVATION_THREADS)
+__global__ void __launch_bounds__(ACTIVATION_THREADS, BACKWARD_BLOCKS)
     backward_kernel(const backward_tensors<X, T> tensors, const token_shape shape) {
-    /* of each thread W sums, [threadIdx.y][threadIdx.x W + w] */
-    __shared__ float sums[ROTATED ? ACTIVATION_THREADS * W : 1];
+    /* the angles, and then of each thread W sums, [threadIdx.y][threadIdx.x W + w] */
+    extern __shared__ __align__(16) char shared[];
+    float *sums = (float *)shared;
+    await_previous();
     const token_block block = find_block(shape);
     const int64_t span = blockDim.x * W; /* channels of the block at a time */
+    block_angles<W> angles(shared);
     for (int64_t base = 0; base < shape.d; base += span) {
         const int64_t i = base + threadIdx.x * W;
-        float theta[W] = {}, sum[W] = {};
-        if (ROTATED && i < shape.d)
-            load(tensors.angles.theta + block.head * tensors.angles.stride + i, theta);
-        for (int64_t token = block.first + threadIdx.y; token < block.end && i < shape.d;
-             token += blockDim.y) {
-            incoming<ROTATED, T, W> q(block.row(tensors.q, token) + i,
-                                      block.row(tensors.dq_out, token) + i, shape.d);
-            incoming<ROTATED, T, W> k(block.row(tensors.k, token) + i,
-                                      block.row(tensors.dk_out, token) + i, shape.d);
-            const double t = ROTATED ? tensors.angles.at.of(block.batch, token) : 0;
-            rotation by[W] = {};
-#pragma unroll
-            for (int w = 0; ROTATED && w < W; w++)
-                by[w] = rotate(theta[w], t);
-            q.put(by, (float)t, sum, block.row(tensors.dq, token) + i);
-            k.put(by, (float)t, sum, block.row(tensors.dk, token) + i);
+        const int64_t first = i < shape.d ? block.first + threadIdx.y : block.end;
+        float sum[W] = {};
+        if (ROTATED)
+            angles.make(tensors.angles.theta + block.head * tensors.angles.stride, base, shape.d,
+                        rotor<T, W>::STEPS && shape.tile > blockDim.y);
+        rotor<T, W> turned;
+#pragma unroll 1
+        for (int64_t token = first; token < block.end; token += blockDim.y) {
+            const int64_t t = ROTATED ? tensors.angles.at.of(block.batch, token) : 0;
+            if (ROTATED)
+                turned.turn_to(t, angles);
+            asm volatile("" ::: "memory"); /* what rotations are made of needs the registers */
+            const incoming<ROTATED, X, T, W> q(block.row(tensors.q, token) + i,
+                                               block.row(tensors.dq_out, token) + i, shape.d);
+            const incoming<ROTATED, X, T, W> k(block.row(tensors.k, token) + i,
+                                               block.row(tensors.dk_out, token) + i, shape.d);
+            q.put(turned.by, (float)t, sum, block.row(tensors.dq, token) + i);
+            k.put(turned.by, (float)t, sum, block.row(tensors.dk, token) + i);
         }
         if constexpr (ROTATED) {
             if (!tensors.parts)
                 continue;
+            __syncthreads(); /* the angles are used no more */
 #pragma unroll
             for (int w = 0; w < W; w++)
                 sums[threadIdx.y * span + threadIdx.x * W + w] = sum[w];
@@ -111,6 +126,7 @@ __global__ void __launch_bounds__(SUM_CHANNELS *SUM_GROUPS)
     add_parts_kernel(const float *parts, matrix<float> dtheta, unsigned slices, int64_t tiles,
                      int64_t d) {
     __shared__ double sums[SUM_GROUPS][SUM_CHANNELS];
+    await_previous();
     const int64_t head = blockIdx.x / slices;
     const int64_t i = (int64_t)(blockIdx.x % slices) * SUM_CHANNELS + threadIdx.x;
     double sum = 0;
@@ -125,8 +141,12 @@ __global__ void __launch_bounds__(SUM_CHANNELS *SUM_GROUPS)
     dtheta.row(head)[i] = (float)sum;
 }
 
+unsigned tokens_of_block(const tnl_call *call) {
+    return FEWEST_TOKENS * tokens_in_turn(call, FEWEST_TOKENS, MOST_TOKENS / FEWEST_TOKENS);
+}
+
 int64_t tiles_of_head(const tnl_call *call) {
-    return call->dim[DIM_B] * ceil_div(call->dim[DIM_N], TILE);
+    return call->dim[DIM_B] * ceil_div(call->dim[DIM_N], tokens_of_block(call));
 }
 
 size_t workspace(const tnl_call *call) {
@@ -146,17 +166,18 @@ template <bool ROTATED, typename X, typename T, int W> static tnl_status run(con
         view_of<T>(&tensor[ACT_BWD_DK]),
         lrpe_of(call, ACT_BWD_THETA, ACT_BWD_POSITIONS, ACT_BWD_CU_SEQLENS),
         dtheta->data ? (float *)call->workspace : nullptr};
-    const token_shape shape = shape_of(call, TILE);
-    backward_kernel<ROTATED, X, T, W>
-        <<<shape.blocks, block_of(call, W), 0, tnl_stream(call)>>>(tensors, shape);
-    const tnl_status status = tnl_launched(call);
+    const token_shape shape = shape_of(call, tokens_of_block(call));
+    const dim3 block = block_of(call, W);
+    const size_t sums = sizeof(float) * block.x * block.y * W, angle = angle_bytes(block, W);
+    const size_t shared = !ROTATED ? 0 : sums > angle ? sums : angle;
+    const tnl_status status = tnl_launch(call, backward_kernel<ROTATED, X, T, W>, shape.blocks,
+                                         block, shared, tensors, shape);
     if (status != TNL_OK || !dtheta->data)
         return status;
     const unsigned slices = (unsigned)ceil_div(shape.d, SUM_CHANNELS);
-    add_parts_kernel<<<(unsigned)shape.h * slices, dim3(SUM_CHANNELS, SUM_GROUPS), 0,
-                       tnl_stream(call)>>>(tensors.parts, tnl_matrix_of<float>(dtheta), slices,
-                                           tiles_of_head(call), shape.d);
-    return tnl_launched(call);
+    return tnl_launch(call, add_parts_kernel, shape.h * slices, dim3(SUM_CHANNELS, SUM_GROUPS), 0,
+                      (const float *)tensors.parts, tnl_matrix_of<float>(dtheta), slices,
+                      tiles_of_head(call), shape.d);
 }
 
 template <typename X, typename T> static tnl_status run_at_width(const tnl_call *call, bool wide) {
