@@ -18,7 +18,10 @@ namespace {
 enum { MOST_TOKENS = 128, FEWEST_TOKENS = 32 };
 
 /* Blocks of a multiprocessor that there are registers for. */
-enum { BACKWARD_BLOCKS = 3 };
+template <typename T> constexpr int backward_blocks = sizeof(T) < sizeof(float) ? 4 : 3;
+
+/* Channels of a thread, 16 bytes of them; with LRPE no more than there are registers for. */
+template <bool ROTATED, typename X> constexpr int channels_of_thread = ROTATED ? 4 : pack<X>::size;
 
 template <typename X, typename T> struct backward_tensors {
     token_view<X> q, k;
@@ -37,15 +40,14 @@ template <bool ROTATED, typename X, typename T, int W> struct incoming {
         dcosine = *(const pack<T, W> *)dy;
         if (ROTATED)
             dsine = *(const pack<T, W> *)(dy + d);
+    }
+
+    /* dx; and dtheta's part is added to sum. Until here all stays as it was loaded. */
+    __device__ __forceinline__ void put(const rotation (&by)[W], float t, float (&sum)[W], T *to) {
         stay_packed(x);
         stay_packed(dcosine);
         if (ROTATED)
             stay_packed(dsine);
-    }
-
-    /* dx; and dtheta's part is added to sum. */
-    __device__ __forceinline__ void put(const rotation (&by)[W], float t, float (&sum)[W],
-                                        T *to) const {
         pack<T, W> dx;
 #pragma unroll
         for (int w = 0; w < W; w++) {
@@ -65,7 +67,7 @@ template <bool ROTATED, typename X, typename T, int W> struct incoming {
 };
 
 template <bool ROTATED, typename X, typename T, int W>
-__global__ void __launch_bounds__(ACTIVATION_THREADS, BACKWARD_BLOCKS)
+__global__ void __launch_bounds__(ACTIVATION_THREADS, backward_blocks<T>)
     backward_kernel(const backward_tensors<X, T> tensors, const token_shape shape) {
     /* the angles, and then of each thread W sums, [threadIdx.y][threadIdx.x W + w] */
     extern __shared__ __align__(16) char shared[];
@@ -87,12 +89,11 @@ __global__ void __launch_bounds__(ACTIVATION_THREADS, BACKWARD_BLOCKS)
             const int64_t t = ROTATED ? tensors.angles.at.of(block.batch, token) : 0;
             if (ROTATED)
                 turned.turn_to(t, angles);
-            asm volatile("" ::: "memory"); /* what rotations are made of needs the registers */
-            const incoming<ROTATED, X, T, W> q(block.row(tensors.q, token) + i,
-                                               block.row(tensors.dq_out, token) + i, shape.d);
-            const incoming<ROTATED, X, T, W> k(block.row(tensors.k, token) + i,
-                                               block.row(tensors.dk_out, token) + i, shape.d);
+            incoming<ROTATED, X, T, W> q(block.row(tensors.q, token) + i,
+                                         block.row(tensors.dq_out, token) + i, shape.d);
             q.put(turned.by, (float)t, sum, block.row(tensors.dq, token) + i);
+            incoming<ROTATED, X, T, W> k(block.row(tensors.k, token) + i,
+                                         block.row(tensors.dk_out, token) + i, shape.d);
             k.put(turned.by, (float)t, sum, block.row(tensors.dk, token) + i);
         }
         if constexpr (ROTATED) {
@@ -181,10 +182,10 @@ template <bool ROTATED, typename X, typename T, int W> static tnl_status run(con
 }
 
 template <typename X, typename T> static tnl_status run_at_width(const tnl_call *call, bool wide) {
-    constexpr int W = pack<X>::size;
+    constexpr int ROTATED = channels_of_thread<true, X>, PLAIN = channels_of_thread<false, X>;
     if (call->tensor[ACT_BWD_THETA].data)
-        return wide ? run<true, X, T, W>(call) : run<true, X, T, 1>(call);
-    return wide ? run<false, X, T, W>(call) : run<false, X, T, 1>(call);
+        return wide ? run<true, X, T, ROTATED>(call) : run<true, X, T, 1>(call);
+    return wide ? run<false, X, T, PLAIN>(call) : run<false, X, T, 1>(call);
 }
 
 tnl_status launch(const tnl_call *call) {

@@ -68,14 +68,16 @@ static inline lrpe lrpe_of(const tnl_call *call, int theta, int first, int cu_se
 /* The angles of a block's channels in shared memory, made once for all of its tokens. A thread has
  * channels x W + w of them, and finds them at w X + x, X being blockDim.x:
  *
- *     theta[W X] | step[W X]
+ *     step[W X] | anew[W][threads] | theta[W X]
  */
 template <int W> struct block_angles {
-    float *theta;
     rotation *step; /* by theta times blockDim.y, from one token of a thread to its next */
+    rotation *anew; /* a place for each thread to put rotations that it makes one by one */
+    float *theta;
 
     __device__ __forceinline__ block_angles(void *shared)
-        : theta((float *)shared), step((rotation *)(theta + blockDim.x * W)) {}
+        : step((rotation *)shared), anew(step + blockDim.x * W),
+          theta((float *)(anew + blockDim.x * blockDim.y * W)) {}
 
     /* Channels from `base` on. By all threads; what was there is used no more. steps: whether a
      * thread has more than one token. */
@@ -93,7 +95,8 @@ template <int W> struct block_angles {
 };
 
 static size_t angle_bytes(const dim3 &block, int width_of_pack) {
-    return block.x * (size_t)width_of_pack * (sizeof(float) + sizeof(rotation));
+    const size_t channels = block.x * (size_t)width_of_pack;
+    return channels * ((1 + block.y) * sizeof(rotation) + sizeof(float));
 }
 
 /* The rotations of a thread's channels at one token after another. In the 16-bit types each is made
@@ -105,7 +108,14 @@ template <typename T, int W> struct rotor {
     int64_t next = -1; /* the position that a step leads to */
 
     __device__ __forceinline__ void turn_to(int64_t t, const block_angles<W> &angles) {
+        const unsigned thread = threadIdx.y * blockDim.x + threadIdx.x;
+        const unsigned threads = blockDim.x * blockDim.y;
         const bool follows = STEPS && t == next;
+        /* seldom, and so by a short program that takes few registers */
+#pragma unroll 1
+        for (int w = 0; STEPS && !follows && w < W; w++)
+            angles.anew[w * threads + thread] =
+                rotate(angles.theta[w * blockDim.x + threadIdx.x], (double)t);
 #pragma unroll
         for (int w = 0; w < W; w++) {
             const unsigned at = w * blockDim.x + threadIdx.x;
@@ -113,6 +123,8 @@ template <typename T, int W> struct rotor {
                 const rotation step = angles.step[at], old = by[w];
                 by[w] = {fmaf(old.cosine, step.cosine, -old.sine * step.sine),
                          fmaf(old.sine, step.cosine, old.cosine * step.sine)};
+            } else if (STEPS) {
+                by[w] = angles.anew[w * threads + thread];
             } else {
                 by[w] = rotate(angles.theta[at], (double)t);
             }
