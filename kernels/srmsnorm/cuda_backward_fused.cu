@@ -13,13 +13,16 @@ namespace {
 /* third: dresidual_out (data NULL where it is absent) or u. */
 template <typename T> struct backward_tensors { matrix<T> x, dy, third, dx, du; };
 
-/* Where a thread holds many packs, three rows of them leave room for half as many threads. */
-template <norm_kind KIND, int HELD>
-constexpr unsigned most_threads =
-    KIND != NORM_PLAIN &&HELD == NORM_MOST_HELD ? NORM_MOST_THREADS / 2 : NORM_MOST_THREADS;
+/* Where a thread holds many packs, three rows of them leave room for half as many threads; so do
+ * the edges of rows in 16-bit types. */
+template <norm_kind KIND, typename T, int HELD, bool EDGES>
+constexpr unsigned most_threads = HELD < NORM_MOST_HELD || (KIND == NORM_PLAIN &&
+                                                            (!EDGES || sizeof(T) == sizeof(float)))
+                                      ? NORM_MOST_THREADS
+                                      : NORM_MOST_THREADS / 2;
 
 template <norm_kind KIND, typename T, int W, int HELD, bool EDGES>
-__global__ void __launch_bounds__(most_threads<KIND, HELD>)
+__global__ void __launch_bounds__(most_threads<KIND, T, HELD, EDGES>)
     backward_kernel(const backward_tensors<T> tensors, const norm_shape shape) {
     using elements = pack<T, W>;
     await_previous();
@@ -134,8 +137,9 @@ tnl_status launch(const tnl_call *call, int x, int dy, int third, int dx, int du
             tnl_matrix_of<T>(&tensor[third]), tnl_matrix_of<T>(&tensor[dx]),
             tnl_matrix_of<T>(&tensor[du])};
         const int all[] = {x, dy, third, dx, du};
-        const norm_layout layout = norm_layout_of<T>(
-            call, all, 5, most_threads<KIND, NORM_MOST_HELD>, most_threads<KIND, NORM_MOST_HELD>);
+        const norm_layout layout =
+            norm_layout_of<T>(call, all, 5, most_threads<KIND, T, NORM_MOST_HELD, false>,
+                              most_threads<KIND, T, NORM_MOST_HELD, true>);
         if (layout.width == 1)
             return run<KIND, T, 1, NORM_MOST_HELD, false>(call, tensors, layout);
         if (layout.edges)
