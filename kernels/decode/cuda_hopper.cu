@@ -1,6 +1,7 @@
 /*
  * Decode by Algorithm 2 on Hopper: what cuda_step.cuh computes, but the state comes into shared
- * memory by bulk copies, which need no registers for what is in flight.
+ * memory by bulk copies, which need no registers for what is in flight. That pays where there are
+ * many states of LRPE's twice as many rows; with few tokens registers are quicker.
  *
  * A block has some columns of S, 64 of them or fewer, and all of its rows; each of its warps has
  * f / STEP_WARPS rows that follow one another, asks for all of them at the start, waits for these
@@ -14,9 +15,6 @@
 namespace {
 
 enum { STEP_WARPS = STEP_THREADS / 32, LANE_COLUMNS = 4, MOST_COLUMNS = 64 };
-
-/* Below that, what a block spends before its first rows have come is not made up for. */
-enum { FEWEST_STATES = 1024 };
 
 /* So much of a state in a block at the most: three blocks fit a multiprocessor. */
 constexpr size_t LARGEST_TILE = 64 * 1024;
@@ -108,8 +106,6 @@ int columns_of(const tnl_call *call) {
 const char *rejects(const tnl_call *call) {
     if (!tnl_allows_16_bytes(&call->tensor[DECODE_STATE]))
         return "takes states whose rows are aligned to 16 bytes";
-    if (call->dim[DIM_B] * call->dim[DIM_H] < FEWEST_STATES)
-        return "is for 1024 states, b h, and more";
     return columns_of(call) ? rejects_step(call) : "takes f up to 512";
 }
 
