@@ -1,7 +1,7 @@
 /*
  * Decode by Algorithm 2 on Hopper: what cuda_step.cuh computes, but the state comes into shared
- * memory by bulk copies, which need no registers for what is in flight. That pays where there are
- * many states of LRPE's twice as many rows; with few tokens registers are quicker.
+ * memory by bulk copies, which need no registers for what is in flight. That pays with
+ * LRPE, whose states have twice as many rows, and many tokens; with few, registers are quicker.
  *
  * A block has some columns of S, 64 of them or fewer, and all of its rows; each of its warps has
  * f / STEP_WARPS rows that follow one another, asks for all of them at the start, waits for these
