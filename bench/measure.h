@@ -1,6 +1,6 @@
 /*
- * A sample: the time of one launch, from a cold cache. How a device's time is taken and its cache
- * made cold is known to its meter alone.
+ * A sample: the time of one launch, from a cold cache; of a warm row, that of many back to back.
+ * How a device's time is taken and its cache made cold is known to its meter alone.
  */
 #ifndef TNL_BENCH_MEASURE_H
 #define TNL_BENCH_MEASURE_H
@@ -15,6 +15,7 @@
 typedef struct bench_work {
     tnl_status (*launch)(void *data);
     void *data;
+    int rounds; /* 0: a cold row; else launch() launches so many times, and no cache is made cold */
     struct {
         const void *start;
         size_t bytes;
@@ -40,8 +41,8 @@ typedef struct bench_meter {
     bool (*open)(tnl_context *context);
     void (*close)(void);
     tnl_status (*warm_up)(const bench_work *work); /* one launch, and wait for it */
-    tnl_status (*sample)(const bench_work *work, double *seconds, double *cpu_seconds);
-    int (*launches)(const bench_work *work); /* kernels in a launch; -1: unknown */
+    tnl_status (*sample)(const bench_work *work, double *seconds, double *cpu_seconds); /* of all */
+    int (*launches)(const bench_work *work); /* kernels in launch(); -1: unknown */
 } bench_meter;
 
 extern const bench_meter bench_meter_cpu, bench_meter_cuda;

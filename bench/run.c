@@ -1,6 +1,7 @@
 /*
  * One row: its inputs made from the seed, its workspace, a warm-up, and then the samples, one
- * launch each, through the very function that a user calls.
+ * launch each, through the very function that a user calls. A warm row's launches go through
+ * several sets of tensors by turns.
  *
  * A row can be skipped, with the reason in its place: when the memory that it needs is not there,
  * when no variant of that name takes the call, or when it would try one's patience. The last is
@@ -45,6 +46,7 @@ bool runner_open(bench_runner *runner, tnl_context *context, bool quick, uint64_
 }
 
 static void drop_problem(bench_runner *runner) {
+    rotation_free(&runner->rotation);
     if (runner->problem_number != NO_PROBLEM)
         problem_free(&runner->problem);
     runner->problem_number = NO_PROBLEM;
@@ -138,8 +140,13 @@ typedef struct row_launch {
 static tnl_status launch_row(void *data) {
     const row_launch *launch = data;
     bench_runner *runner = launch->job->runner;
-    return problem_run(&runner->problem, runner->context, launch->job->row->variant->name,
-                       launch->workspace, launch->workspace_bytes);
+    const bench_row *row = launch->job->row;
+    tnl_status status = problem_run(&runner->problem, runner->context, row->variant->name,
+                                    launch->workspace, launch->workspace_bytes);
+    for (int i = 0; row->warm && i < runner->rotation.count && status == TNL_OK; i++)
+        status = problem_run(&runner->rotation.more[i], runner->context, row->variant->name,
+                             launch->workspace, launch->workspace_bytes);
+    return status;
 }
 
 static bool take_samples(const bench_job *job, shim_state *state, const bench_work *work) {
@@ -154,6 +161,10 @@ static bool take_samples(const bench_job *job, shim_state *state, const bench_wo
         status = measure_sample(meter, work, &taken);
         if (status != TNL_OK)
             break;
+        if (work->rounds > 0) {
+            taken.seconds[number] /= work->rounds;
+            taken.cpu_seconds[number] /= work->rounds;
+        }
         shim_sample(state, taken.seconds[number], taken.cpu_seconds[number]);
     }
     if (status != TNL_OK)
@@ -161,7 +172,8 @@ static bool take_samples(const bench_job *job, shim_state *state, const bench_wo
     return status == TNL_OK;
 }
 
-/* The times that the row's bytes and operations need by the yardsticks, as shares of its own. */
+/* The times that the row's bytes and operations need by the yardsticks, as shares of its own. A
+ * copy of the same size is measured cold, so it is no match for a warm row. */
 static void count_shares(bench_runner *runner, const bench_row *row, double seconds,
                          shim_state *state) {
     const bench_yardsticks *rate = &runner->yardsticks;
@@ -170,7 +182,8 @@ static void count_shares(bench_runner *runner, const bench_row *row, double seco
     const double gemm_rate = rate->gemm_rate[row->kind == ROW_GEMM ? row->type : row->spec.type];
     if (gemm_rate > 0 && row->flops > 0)
         shim_counter(state, "gemm_share", row->flops / gemm_rate / seconds);
-    const bench_samples *copy = yardsticks_copy(&runner->yardsticks, copy_size(row->bytes));
+    const bench_samples *copy =
+        row->warm ? NULL : yardsticks_copy(&runner->yardsticks, copy_size(row->bytes));
     if (copy)
         shim_counter(state, "copy_share_same_size", summarize(copy).median / seconds);
 }
@@ -178,7 +191,8 @@ static void count_shares(bench_runner *runner, const bench_row *row, double seco
 static void time_launch(const bench_job *job, shim_state *state, row_launch *launch) {
     bench_runner *runner = job->runner;
     const bench_row *row = job->row;
-    bench_work work = {.launch = launch_row, .data = launch};
+    bench_work work = {
+        .launch = launch_row, .data = launch, .rounds = row->warm ? 1 + runner->rotation.count : 0};
     for (int i = 0; i < tnl_operators[row->spec.op].argument_count; i++) {
         const tnl_tensor *tensor = &runner->problem.tensor[i];
         if (!tensor->data)
@@ -191,11 +205,12 @@ static void time_launch(const bench_job *job, shim_state *state, row_launch *lau
     if (!within_patience(job, state, &work) || !take_samples(job, state, &work))
         return;
     double seconds = shim_summary(state).median;
-    remember(&runner->curve[row->curve], row->size, seconds);
+    if (!row->warm)
+        remember(&runner->curve[row->curve], row->size, seconds);
     count_shares(runner, row, seconds, state);
     const int launches = runner->meter->launches(&work);
     if (launches >= 0)
-        shim_counter(state, "launches", launches);
+        shim_counter(state, "launches", launches / (row->warm ? work.rounds : 1));
 }
 
 /* The row's problem in runner->problem: the one already there, or a new one. */
@@ -212,6 +227,25 @@ static bool have_problem(const bench_job *job, shim_state *state) {
         return false;
     }
     runner->problem_number = job->row->problem;
+    return true;
+}
+
+/* The other sets of tensors that a warm row goes through. */
+static bool have_rotation(const bench_job *job, shim_state *state) {
+    bench_runner *runner = job->runner;
+    const problem_spec *spec = &job->row->spec;
+    if (!job->row->warm)
+        return true;
+    device_description description;
+    device_describe(runner->context, &description);
+    const int count = rotation_count(spec, description.cache);
+    const double bytes = problem_bytes(spec);
+    if (runner->rotation.count != count && !fits(job, state, count * bytes, (count + 1) * bytes))
+        return false;
+    if (!rotation_make(&runner->rotation, spec, count, runner->context)) {
+        fail(job, state, "out of memory for the tensors");
+        return false;
+    }
     return true;
 }
 
@@ -237,8 +271,8 @@ static void run_operator(const bench_job *job, shim_state *state) {
     /* While there is memory for it: the rates, and the copy that this row is held against. */
     yardsticks_measure_rates(&runner->yardsticks);
     yardsticks_copy(&runner->yardsticks, copy_size(job->row->bytes));
-    if (!have_problem(job, state) || !have_workspace_size(job, state, &launch.workspace_bytes) ||
-        !patient(job, state))
+    if (!have_problem(job, state) || !have_rotation(job, state) ||
+        !have_workspace_size(job, state, &launch.workspace_bytes) || !patient(job, state))
         return;
     if (launch.workspace_bytes > 0) {
         launch.workspace = tnl_memory_allocate(runner->context->device, launch.workspace_bytes);

@@ -2,6 +2,7 @@
 #ifndef TNL_BENCH_RUN_H
 #define TNL_BENCH_RUN_H
 
+#include "bench/rotation.h"
 #include "bench/shim.h"
 #include "bench/sweeps.h"
 #include "bench/yardsticks.h"
@@ -15,6 +16,7 @@ typedef struct bench_runner {
 
     problem problem; /* the one that the last row left, for the next to use again */
     int problem_number;
+    bench_rotation rotation; /* more of the same, once a warm row has asked for them */
     struct curve_end *curve; /* by number */
 
     int selected, done, failed, skipped;

@@ -20,6 +20,7 @@ typedef struct size_sweep {
     unsigned lrpe;             /* those given besides in rows lrpe:1, beside rows lrpe:0 */
     unsigned decays;           /* bit i: rows with slopes of kind i, named by it */
     unsigned types;            /* bits of the types that are measured; 0: every type */
+    bool warm;                 /* rows called warm besides, from the same sizes */
 } size_sweep;
 
 #define HELD(...) .dim = {__VA_ARGS__}
@@ -30,6 +31,7 @@ typedef struct size_sweep {
 /* SGLU's g is 11/4 D, and the packed projection's k is 4 D. */
 #define GATED .factor = {[DIM_G] = 11}
 #define PACKED .factor = {[DIM_K] = 16}
+#define WARM .warm = true
 #define RELEASED .decays = 1u << SLOPES_RELEASED
 #define NO_DECAY .decays = 1u << SLOPES_NONE
 #define BOTH_DECAYS .decays = 1u << SLOPES_RELEASED | 1u << SLOPES_NONE

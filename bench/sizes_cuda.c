@@ -10,9 +10,9 @@
 const size_sweep bench_sizes_cuda[] = {
     /* Figure 2: against sequence length, and against feature dimension. */
     {.op = TNL_SRMSNORM_FORWARD, HELD([DIM_HIDDEN] = 3072), ALONG(DIM_M, LENGTHS), BFLOAT16},
-    {.op = TNL_SRMSNORM_FORWARD, HELD([DIM_M] = 4096), ALONG(DIM_HIDDEN, FEATURES), BFLOAT16},
+    {.op = TNL_SRMSNORM_FORWARD, HELD([DIM_M] = 4096), ALONG(DIM_HIDDEN, FEATURES), BFLOAT16, WARM},
     {.op = TNL_SRMSNORM_BACKWARD, HELD([DIM_HIDDEN] = 3072), ALONG(DIM_M, LENGTHS), BFLOAT16},
-    {.op = TNL_SRMSNORM_BACKWARD, HELD([DIM_M] = 4096), ALONG(DIM_HIDDEN, FEATURES), BFLOAT16},
+    {.op = TNL_SRMSNORM_BACKWARD, HELD([DIM_M] = 4096), ALONG(DIM_HIDDEN, FEATURES), BFLOAT16, WARM},
 
     /* Figure 3; and the same in a batch of a model's heads. */
     {.op = TNL_ATTENTION_FORWARD_BACKWARD, HELD(HEADS(1, 16)), ALONG(DIM_N, LENGTHS), RELEASED,
@@ -46,6 +46,30 @@ const size_sweep bench_sizes_cuda[] = {
     {.op = TNL_ATTENTION_BACKWARD, HELD(HEADS(4, 32)), ALONG(DIM_N, 2048, 8192), RELEASED, OTHERS},
     {.op = TNL_ATTENTION_BACKWARD, HELD(WIDE_HEADS), ALONG(DIM_N, 8192), BOTH_DECAYS, BFLOAT16},
 
+    /* Large tensors, 64 MiB each and more, and few rows. */
+#define NORM_SWEEPS(operator, given)                                                               \
+    {.op = operator, HELD([DIM_M] = 32768), ALONG(DIM_HIDDEN, FEATURES), BFLOAT16,                 \
+     .present = given, WARM},                                                                      \
+    {.op = operator, HELD([DIM_HIDDEN] = 1024), ALONG(DIM_M, 1, 16, 256), BFLOAT16,                \
+     .present = given, WARM},                                                                      \
+    {.op = operator, HELD([DIM_HIDDEN] = 4096), ALONG(DIM_M, 1, 16, 256), BFLOAT16,                \
+     .present = given, WARM},                                                                      \
+    {.op = operator, HELD([DIM_HIDDEN] = 16384), ALONG(DIM_M, 1, 16, 256), BFLOAT16,               \
+     .present = given, WARM}
+#define NORM_4096_ROWS(operator, given)                                                            \
+    {.op = operator, HELD([DIM_M] = 4096), ALONG(DIM_HIDDEN, FEATURES), BFLOAT16,                  \
+     .present = given, WARM}
+    NORM_SWEEPS(TNL_SRMSNORM_FORWARD, 0),
+    NORM_SWEEPS(TNL_SRMSNORM_BACKWARD, 0),
+    NORM_SWEEPS(TNL_SRMSNORM_RESIDUAL_FORWARD, 0),
+    NORM_4096_ROWS(TNL_SRMSNORM_RESIDUAL_FORWARD, 0),
+    NORM_SWEEPS(TNL_SRMSNORM_RESIDUAL_BACKWARD, 1u << RES_BWD_DRESIDUAL_OUT),
+    NORM_4096_ROWS(TNL_SRMSNORM_RESIDUAL_BACKWARD, 1u << RES_BWD_DRESIDUAL_OUT),
+    NORM_SWEEPS(TNL_SRMSNORM_GATE_FORWARD, 0),
+    NORM_4096_ROWS(TNL_SRMSNORM_GATE_FORWARD, 0),
+    NORM_SWEEPS(TNL_SRMSNORM_GATE_BACKWARD, 0),
+    NORM_4096_ROWS(TNL_SRMSNORM_GATE_BACKWARD, 0),
+
     {.op = TNL_SRMSNORM_FORWARD, HELD([DIM_HIDDEN] = 2048), ALONG(DIM_M, 24576, 98304)},
     {.op = TNL_SRMSNORM_BACKWARD, HELD([DIM_HIDDEN] = 2048), ALONG(DIM_M, 24576, 98304)},
     {.op = TNL_SRMSNORM_RESIDUAL_FORWARD, HELD([DIM_HIDDEN] = 2048), ALONG(DIM_M, 2048, 24576)},
@@ -77,7 +101,7 @@ const size_sweep bench_sizes_cuda[] = {
      .present = 1u << PROJ_BWD_PREACTIVATION},
 
     {.op = TNL_DECODE, HELD([DIM_H] = 32, [DIM_D] = 128, [DIM_E] = 128),
-     ALONG(DIM_B, 1, 16, 64, 256)},
+     ALONG(DIM_B, 1, 4, 16, 64, 256), WARM},
 
     {.varies = DIM_NONE},
 };

@@ -82,8 +82,10 @@ static void name_row(const row_maker *maker, bench_row *row) {
     if (maker->sweep->lrpe)
         length += snprintf(row->name + length, size - (size_t)length, "/lrpe:%d", maker->lrpe);
     if (maker->sweep->decays)
-        snprintf(row->name + length, size - (size_t)length, "/decay:%s",
-                 row->spec.slopes == SLOPES_NONE ? "none" : "released");
+        length += snprintf(row->name + length, size - (size_t)length, "/decay:%s",
+                           row->spec.slopes == SLOPES_NONE ? "none" : "released");
+    if (row->warm)
+        snprintf(row->name + length, size - (size_t)length, "/warm");
 }
 
 /* ---- the rows of a sweep ------------------------------------------------------------------ */
@@ -107,9 +109,9 @@ static problem_spec make_spec(const row_maker *maker, int64_t size) {
 
 /* A row at this size for every variant of the operator that takes the type on the device. Variant
  * v's curve is the v-th from the first. */
-static bool add_variants(const row_maker *maker, int64_t size, int first_curve) {
+static bool add_variants(const row_maker *maker, int64_t size, int first_curve, int number,
+                         bool warm) {
     problem_spec spec = make_spec(maker, size);
-    int number = maker->list->problems++;
     for (int v = 0; v < tnl_variants_count; v++) {
         const tnl_variant_row *variant = &tnl_variants[v];
         if (variant->op != spec.op || variant->device != maker->device || !variant->kernel ||
@@ -122,6 +124,7 @@ static bool add_variants(const row_maker *maker, int64_t size, int first_curve) 
         row->spec = spec;
         row->variant = variant;
         row->problem = number;
+        row->warm = warm;
         row->curve = first_curve + v;
         row->size = (double)size;
         count_work(row);
@@ -136,9 +139,12 @@ static bool add_curves(const row_maker *maker) {
     int first_curve = maker->list->curves;
     maker->list->curves += tnl_variants_count;
     int sizes = maker->quick ? QUICK_SIZES : SIZES;
-    for (int i = 0; i < sizes && maker->sweep->size[i]; i++)
-        if (!add_variants(maker, maker->sweep->size[i], first_curve))
-            return false;
+    for (int i = 0; i < sizes && maker->sweep->size[i]; i++) {
+        const int number = maker->list->problems++;
+        for (int warm = 0; warm < (maker->sweep->warm ? 2 : 1); warm++)
+            if (!add_variants(maker, maker->sweep->size[i], first_curve, number, warm))
+                return false;
+    }
     return true;
 }
 

@@ -23,6 +23,7 @@ typedef struct bench_row {
     problem_spec spec;
     const tnl_variant_row *variant;
     double output_bytes;
+    bool warm;   /* launched back to back on one set of tensors after another, see rotation.h */
     int problem; /* rows of the same number have the same spec, and stand together */
     int curve;   /* rows of the same number differ in one size alone, which grows: */
     double size;

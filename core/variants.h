@@ -74,4 +74,5 @@ CUDA(qkvu_projection_backward, cublas, 80, TNL_ALL_FLOATS, "the activation's gra
 CPU_NAMED(decode, origin, TNL_F32, "Algorithm 1: states that grow as lambda^-t, and overflow")
 CPU(decode, recurrent, TNL_F32, "Algorithm 2: a head at a time, its state read and written once")
 CUDA_NAMED(decode, origin, 80, TNL_ALL_FLOATS, "Algorithm 1: states that grow as lambda^-t, and overflow")
+CUDA(decode, hopper, 90, TNL_ALL_FLOATS, "Algorithm 2: the state comes into shared memory by bulk copies")
 CUDA(decode, recurrent, 80, TNL_ALL_FLOATS, "Algorithm 2: a block a head, its state read and written once")

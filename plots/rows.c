@@ -91,6 +91,12 @@ static void read_row(const json_t *object, struct row *row, const char *path, si
         die("%s: %s: real_time is not a time", path, row->name);
 }
 
+/* Rows called warm stand beside the cold ones in the file, and figures and tables are of those. */
+static bool is_warm(const json_t *object) {
+    const char *name = get_string(object, "name"), *last = name ? strrchr(name, '/') : NULL;
+    return last && strcmp(last, "/warm") == 0;
+}
+
 /* The directory of a path, without its slash. */
 static char *directory_of(const char *path) {
     const char *slash = strrchr(path, '/');
@@ -135,10 +141,13 @@ struct results read_results(const char *path) {
     results.device = describe_device(context, results.directory);
     results.copy_rate = get_number(context, "copy_rate");
     results.gemm_rate = get_number(context, "gemm_rate");
-    results.count = json_array_size(benchmarks);
-    results.row = allocate(results.count, sizeof *results.row);
-    for (size_t i = 0; i < results.count; i++)
-        read_row(json_array_get(benchmarks, i), &results.row[i], path, i);
+    const size_t count = json_array_size(benchmarks);
+    results.row = allocate(count, sizeof *results.row);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *row = json_array_get(benchmarks, i);
+        if (!is_warm(row))
+            read_row(row, &results.row[results.count++], path, i);
+    }
     return results;
 }
 

@@ -301,6 +301,10 @@ void property_decode(subject *s) {
         return;
     problem_spec spec = property_spec(s, bit(s, "slots"));
     spec.position = 5;
+    if (!(spec.present & bit(s, "theta"))) {
+        report_skip(s->report, "property \"%s\": the row does not take the call", s->property);
+        return;
+    }
     problem before, after, state = {0};
     if (!run_parallel(s, &spec, TOKENS, &before, &after))
         return;

@@ -15,7 +15,14 @@
 
 namespace {
 
-enum { TILE = 64 }; /* tokens of a block */
+/* Tokens of a block: as many as that, fewer where there would not be blocks enough. */
+enum { MOST_TOKENS = 128, FEWEST_TOKENS = 32 };
+
+/* Blocks of a multiprocessor that there are registers for. */
+template <typename T> constexpr int backward_blocks = sizeof(T) < sizeof(float) ? 4 : 3;
+
+/* Channels of a thread, 16 bytes of them; with LRPE no more than there are registers for. */
+template <bool ROTATED, typename X> constexpr int channels_of_thread = ROTATED ? 4 : pack<X>::size;
 
 template <typename X, typename T> struct backward_tensors {
     token_view<X> q, k;
@@ -26,74 +33,86 @@ template <typename X, typename T> struct backward_tensors {
 };
 
 /* One token's channels of Q or K from `from` on, and the gradients that reach them. */
-template <bool ROTATED, typename T, int W> struct incoming {
-    float x[W];
+template <bool ROTATED, typename X, typename T, int W> struct incoming {
+    pack<X, W> x;
     pack<T, W> dcosine, dsine; /* not ROTATED: dcosine is all */
 
-    template <typename X>
     __device__ __forceinline__ incoming(const X *from, const T *dy, int64_t d) {
-        load(from, x);
+        x = *(const pack<X, W> *)from;
         dcosine = *(const pack<T, W> *)dy;
         if (ROTATED)
             dsine = *(const pack<T, W> *)(dy + d);
     }
 
-    /* dx, and its rest unless that is NULL; and dtheta's part is added to sum. */
+    /* dx, and its rest unless that is NULL; and dtheta's part is added to sum. Until here all stays
+     * as it was loaded. */
     __device__ __forceinline__ void put(const rotation (&by)[W], float t, float (&sum)[W], T *to,
                                         T *rest) {
+        stay_packed(x);
+        stay_packed(dcosine);
+        if (ROTATED)
+            stay_packed(dsine);
         float dx[W];
+        pack<T, W> stored;
 #pragma unroll
         for (int w = 0; w < W; w++) {
-            const float s = sigmoid<T>(x[w]), c = to_float(dcosine.at[w]);
+            const float value = to_float(x.at[w]), s = sigmoid<T>(value);
+            const float c = to_float(dcosine.at[w]);
             float dswish = c;
             if (ROTATED) {
                 const float z = to_float(dsine.at[w]);
                 dswish = fmaf(z, by[w].sine, c * by[w].cosine);
                 const float turned = fmaf(-c, by[w].sine, z * by[w].cosine);
-                sum[w] = fmaf(t * (x[w] * s), turned, sum[w]);
+                sum[w] = fmaf(t * (value * s), turned, sum[w]);
             }
-            dx[w] = dswish * swish_slope(x[w], s);
+            dx[w] = dswish * swish_slope(value, s);
+            stored.at[w] = from_float<T>(dx[w]);
         }
-        store(to, dx);
+        store_whole(to, stored);
         if (W == 1 && rest)
             store_rest(rest, dx);
     }
 };
 
 template <bool ROTATED, typename X, typename T, int W>
-__global__ void __launch_bounds__(ACTIVATION_THREADS)
+__global__ void __launch_bounds__(ACTIVATION_THREADS, backward_blocks<T>)
     backward_kernel(const backward_tensors<X, T> tensors, const token_shape shape) {
-    /* of each thread W sums, [threadIdx.y][threadIdx.x W + w] */
-    __shared__ float sums[ROTATED ? ACTIVATION_THREADS * W : 1];
+    /* the angles, and then of each thread W sums, [threadIdx.y][threadIdx.x W + w] */
+    extern __shared__ __align__(16) char shared[];
+    float *sums = (float *)shared;
+    await_previous();
     const token_block block = find_block(shape);
     const int64_t span = blockDim.x * W; /* channels of the block at a time */
+    block_angles<W> angles(shared);
     for (int64_t base = 0; base < shape.d; base += span) {
         const int64_t i = base + threadIdx.x * W;
-        float theta[W] = {}, sum[W] = {};
-        if (ROTATED && i < shape.d)
-            load(tensors.angles.theta + block.head * tensors.angles.stride + i, theta);
-        for (int64_t token = block.first + threadIdx.y; token < block.end && i < shape.d;
-             token += blockDim.y) {
-            incoming<ROTATED, T, W> q(block.row(tensors.q, token) + i,
-                                      block.row(tensors.dq_out, token) + i, shape.d);
-            incoming<ROTATED, T, W> k(block.row(tensors.k, token) + i,
-                                      block.row(tensors.dk_out, token) + i, shape.d);
-            const double t = ROTATED ? tensors.angles.at.of(block.batch, token) : 0;
-            rotation by[W] = {};
-#pragma unroll
-            for (int w = 0; ROTATED && w < W; w++)
-                by[w] = rotate(theta[w], t);
+        const int64_t first = i < shape.d ? block.first + threadIdx.y : block.end;
+        float sum[W] = {};
+        if (ROTATED)
+            angles.make(tensors.angles.theta + block.head * tensors.angles.stride, base, shape.d,
+                        rotor<T, W>::STEPS && shape.tile > blockDim.y);
+        rotor<T, W> turned;
+#pragma unroll 1
+        for (int64_t token = first; token < block.end; token += blockDim.y) {
+            const int64_t t = ROTATED ? tensors.angles.at.of(block.batch, token) : 0;
+            if (ROTATED)
+                turned.turn_to(t, angles);
             T *dq_rest = nullptr, *dk_rest = nullptr;
             if (W == 1 && tensors.dq_rest.data) {
                 dq_rest = block.row(tensors.dq_rest, token) + i;
                 dk_rest = block.row(tensors.dk_rest, token) + i;
             }
-            q.put(by, (float)t, sum, block.row(tensors.dq, token) + i, dq_rest);
-            k.put(by, (float)t, sum, block.row(tensors.dk, token) + i, dk_rest);
+            incoming<ROTATED, X, T, W> q(block.row(tensors.q, token) + i,
+                                         block.row(tensors.dq_out, token) + i, shape.d);
+            q.put(turned.by, (float)t, sum, block.row(tensors.dq, token) + i, dq_rest);
+            incoming<ROTATED, X, T, W> k(block.row(tensors.k, token) + i,
+                                         block.row(tensors.dk_out, token) + i, shape.d);
+            k.put(turned.by, (float)t, sum, block.row(tensors.dk, token) + i, dk_rest);
         }
         if constexpr (ROTATED) {
             if (!tensors.parts)
                 continue;
+            __syncthreads(); /* the angles are used no more */
 #pragma unroll
             for (int w = 0; w < W; w++)
                 sums[threadIdx.y * span + threadIdx.x * W + w] = sum[w];
@@ -121,6 +140,7 @@ __global__ void __launch_bounds__(SUM_CHANNELS *SUM_GROUPS)
     add_parts_kernel(const float *parts, matrix<float> dtheta, unsigned slices, int64_t tiles,
                      int64_t d) {
     __shared__ double sums[SUM_GROUPS][SUM_CHANNELS];
+    await_previous();
     const int64_t head = blockIdx.x / slices;
     const int64_t i = (int64_t)(blockIdx.x % slices) * SUM_CHANNELS + threadIdx.x;
     double sum = 0;
@@ -135,8 +155,12 @@ __global__ void __launch_bounds__(SUM_CHANNELS *SUM_GROUPS)
     dtheta.row(head)[i] = (float)sum;
 }
 
+unsigned tokens_of_block(const tnl_call *call) {
+    return FEWEST_TOKENS * tokens_in_turn(call, FEWEST_TOKENS, MOST_TOKENS / FEWEST_TOKENS);
+}
+
 int64_t tiles_of_head(const tnl_call *call) {
-    return call->dim[DIM_B] * ceil_div(call->dim[DIM_N], TILE);
+    return call->dim[DIM_B] * ceil_div(call->dim[DIM_N], tokens_of_block(call));
 }
 
 size_t workspace(const tnl_call *call) {
@@ -158,24 +182,25 @@ template <bool ROTATED, typename X, typename T, int W> static tnl_status run(con
         view_of<T>(&tensor[ACT_BWD_DK_REST]),
         lrpe_of(call, ACT_BWD_THETA, ACT_BWD_POSITIONS, ACT_BWD_CU_SEQLENS),
         dtheta->data ? (float *)call->workspace : nullptr};
-    const token_shape shape = shape_of(call, TILE);
-    backward_kernel<ROTATED, X, T, W>
-        <<<shape.blocks, block_of(call, W), 0, tnl_stream(call)>>>(tensors, shape);
-    const tnl_status status = tnl_launched(call);
+    const token_shape shape = shape_of(call, tokens_of_block(call));
+    const dim3 block = block_of(call, W);
+    const size_t sums = sizeof(float) * block.x * block.y * W, angle = angle_bytes(block, W);
+    const size_t shared = !ROTATED ? 0 : sums > angle ? sums : angle;
+    const tnl_status status = tnl_launch(call, backward_kernel<ROTATED, X, T, W>, shape.blocks,
+                                         block, shared, tensors, shape);
     if (status != TNL_OK || !dtheta->data)
         return status;
     const unsigned slices = (unsigned)ceil_div(shape.d, SUM_CHANNELS);
-    add_parts_kernel<<<(unsigned)shape.h * slices, dim3(SUM_CHANNELS, SUM_GROUPS), 0,
-                       tnl_stream(call)>>>(tensors.parts, tnl_matrix_of<float>(dtheta), slices,
-                                           tiles_of_head(call), shape.d);
-    return tnl_launched(call);
+    return tnl_launch(call, add_parts_kernel, shape.h * slices, dim3(SUM_CHANNELS, SUM_GROUPS), 0,
+                      (const float *)tensors.parts, tnl_matrix_of<float>(dtheta), slices,
+                      tiles_of_head(call), shape.d);
 }
 
 template <typename X, typename T> static tnl_status run_at_width(const tnl_call *call, bool wide) {
-    constexpr int W = pack<X>::size;
+    constexpr int ROTATED = channels_of_thread<true, X>, PLAIN = channels_of_thread<false, X>;
     if (call->tensor[ACT_BWD_THETA].data)
-        return wide ? run<true, X, T, W>(call) : run<true, X, T, 1>(call);
-    return wide ? run<false, X, T, W>(call) : run<false, X, T, 1>(call);
+        return wide ? run<true, X, T, ROTATED>(call) : run<true, X, T, 1>(call);
+    return wide ? run<false, X, T, PLAIN>(call) : run<false, X, T, 1>(call);
 }
 
 tnl_status launch(const tnl_call *call) {

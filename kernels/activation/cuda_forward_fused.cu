@@ -1,14 +1,18 @@
 /*
  * Swish on Q and K (eq. 4) and, where theta is given, LRPE (eq. 1): x -> [x cos | x sin] of the
- * angle theta t, in one pass over memory. A thread makes the angles of its channels once for Q and
- * K. What it reads of all its tokens is asked for before the first is used.
+ * angle theta t, in one pass over memory. An angle serves Q and K, and in the 16-bit types most
+ * rotations are made from that of the token before (cuda_tokens.cuh).
  */
 #include "kernels/activation/cuda_tokens.cuh"
 
 namespace {
 
-/* Tokens of a thread. With LRPE two thirds of the traffic are stores, which nobody waits for. */
-template <bool ROTATED> constexpr int tokens_of_thread = ROTATED ? 1 : 2;
+/* Tokens of a thread. */
+template <typename T> constexpr int tokens_at_once = sizeof(T) < sizeof(float) ? 1 : 2;
+template <typename T> constexpr unsigned tokens_rotated = sizeof(T) < sizeof(float) ? 8 : 4;
+
+/* Blocks of a multiprocessor that there are registers for. */
+enum { ROTATE_BLOCKS = 4 };
 
 template <typename T> struct forward_tensors {
     token_view<T> q, k, q_out, k_out;
@@ -18,31 +22,33 @@ template <typename T> struct forward_tensors {
 /* One token's channels from i on, of Q or K. */
 template <typename T, int W>
 __device__ __forceinline__ void put_swish(const pack<T, W> &x, T *out) {
-    float y[W];
+    pack<T, W> y;
 #pragma unroll
     for (int w = 0; w < W; w++)
-        y[w] = swish<T>(to_float(x.at[w]));
-    store(out, y);
+        y.at[w] = from_float<T>(swish<T>(to_float(x.at[w])));
+    store_whole(out, y);
 }
 
 template <typename T, int W>
 __device__ __forceinline__ void put_rotated(const pack<T, W> &x, const rotation (&by)[W], T *out,
                                             int64_t d) {
-    float cosine[W], sine[W];
+    pack<T, W> cosine, sine;
 #pragma unroll
     for (int w = 0; w < W; w++) {
         const float y = swish<T>(to_float(x.at[w]));
-        cosine[w] = y * by[w].cosine;
-        sine[w] = y * by[w].sine;
+        cosine.at[w] = from_float<T>(y * by[w].cosine);
+        sine.at[w] = from_float<T>(y * by[w].sine);
     }
-    store(out, cosine);
-    store(out + d, sine);
+    store_whole(out, cosine);
+    store_whole(out + d, sine);
 }
 
-template <bool ROTATED, typename T, int W>
+/* Without LRPE a thread has TOKENS tokens, 64 bytes of Q and K or less, in flight at once. */
+template <typename T, int W>
 __global__ void __launch_bounds__(ACTIVATION_THREADS)
-    forward_kernel(const forward_tensors<T> tensors, const token_shape shape) {
-    constexpr int TOKENS = tokens_of_thread<ROTATED>;
+    swish_kernel(const forward_tensors<T> tensors, const token_shape shape) {
+    constexpr int TOKENS = tokens_at_once<T>;
+    await_previous();
     const token_block block = find_block(shape);
     for (int64_t i = threadIdx.x * W; i < shape.d; i += blockDim.x * W) {
         pack<T, W> q[TOKENS], k[TOKENS];
@@ -54,41 +60,66 @@ __global__ void __launch_bounds__(ACTIVATION_THREADS)
                 k[j] = *(const pack<T, W> *)(block.row(tensors.k, token) + i);
             }
         }
-        float theta[W];
-        if (ROTATED)
-            load(tensors.angles.theta + block.head * tensors.angles.stride + i, theta);
 #pragma unroll
         for (int j = 0; j < TOKENS; j++) {
             const int64_t token = block.first + threadIdx.y + j * blockDim.y;
             if (token >= block.end)
                 break;
-            T *q_out = block.row(tensors.q_out, token) + i;
-            T *k_out = block.row(tensors.k_out, token) + i;
-            if (ROTATED) {
-                const double t = tensors.angles.at.of(block.batch, token);
-                rotation by[W];
-#pragma unroll
-                for (int w = 0; w < W; w++)
-                    by[w] = rotate(theta[w], t);
-                put_rotated(q[j], by, q_out, shape.d);
-                put_rotated(k[j], by, k_out, shape.d);
-            } else {
-                put_swish(q[j], q_out);
-                put_swish(k[j], k_out);
-            }
+            stay_packed(q[j]);
+            stay_packed(k[j]);
+            put_swish(q[j], block.row(tensors.q_out, token) + i);
+            put_swish(k[j], block.row(tensors.k_out, token) + i);
         }
     }
 }
 
-template <bool ROTATED, typename T, int W> static tnl_status run(const tnl_call *call) {
+/* With LRPE a thread goes through its tokens one by one, the next one's channels in flight. */
+template <typename T, int W>
+__global__ void __launch_bounds__(ACTIVATION_THREADS, ROTATE_BLOCKS)
+    rotate_kernel(const forward_tensors<T> tensors, const token_shape shape) {
+    extern __shared__ __align__(16) char shared[];
+    await_previous();
+    const token_block block = find_block(shape);
+    block_angles<W> angles(shared);
+    for (int64_t base = 0; base < shape.d; base += blockDim.x * W) {
+        const int64_t i = base + threadIdx.x * W;
+        const int64_t first = i < shape.d ? block.first + threadIdx.y : block.end;
+        pack<T, W> q, k;
+        auto ask = [&](int64_t token) {
+            if (token < block.end) {
+                q = *(const pack<T, W> *)(block.row(tensors.q, token) + i);
+                k = *(const pack<T, W> *)(block.row(tensors.k, token) + i);
+            }
+        };
+        ask(first);
+        angles.make(tensors.angles.theta + block.head * tensors.angles.stride, base, shape.d,
+                    rotor<T, W>::STEPS && shape.tile > blockDim.y);
+        rotor<T, W> turned;
+        for (int64_t token = first; token < block.end; token += blockDim.y) {
+            pack<T, W> q_now = q, k_now = k;
+            stay_packed(q_now);
+            stay_packed(k_now);
+            ask(token + blockDim.y);
+            turned.turn_to(tensors.angles.at.of(block.batch, token), angles);
+            put_rotated(q_now, turned.by, block.row(tensors.q_out, token) + i, shape.d);
+            put_rotated(k_now, turned.by, block.row(tensors.k_out, token) + i, shape.d);
+        }
+    }
+}
+
+template <typename T, int W> static tnl_status run(const tnl_call *call) {
     const tnl_tensor *tensor = call->tensor;
     const forward_tensors<T> tensors = {
         view_of<T>(&tensor[ACT_Q]), view_of<T>(&tensor[ACT_K]), view_of<T>(&tensor[ACT_Q_OUT]),
         view_of<T>(&tensor[ACT_K_OUT]), lrpe_of(call, ACT_THETA, ACT_POSITIONS, ACT_CU_SEQLENS)};
     const dim3 block = block_of(call, W);
-    const token_shape shape = shape_of(call, tokens_of_thread<ROTATED> * block.y);
-    forward_kernel<ROTATED, T, W><<<shape.blocks, block, 0, tnl_stream(call)>>>(tensors, shape);
-    return tnl_launched(call);
+    const bool rotated = tensor[ACT_THETA].data != nullptr;
+    const unsigned tokens =
+        rotated ? tokens_in_turn(call, block.y, tokens_rotated<T>) : (unsigned)tokens_at_once<T>;
+    const token_shape shape = shape_of(call, block.y * tokens);
+    return rotated ? tnl_launch(call, rotate_kernel<T, W>, shape.blocks, block,
+                                angle_bytes(block, W), tensors, shape)
+                   : tnl_launch(call, swish_kernel<T, W>, shape.blocks, block, 0, tensors, shape);
 }
 
 tnl_status launch(const tnl_call *call) {
@@ -100,9 +131,7 @@ tnl_status launch(const tnl_call *call) {
     return tnl_with_type(call, [&](auto type) {
         using T = decltype(type);
         constexpr int W = pack<T>::size;
-        if (tensor[ACT_THETA].data)
-            return wide ? run<true, T, W>(call) : run<true, T, 1>(call);
-        return wide ? run<false, T, W>(call) : run<false, T, 1>(call);
+        return wide ? run<T, W>(call) : run<T, 1>(call);
     });
 }
 

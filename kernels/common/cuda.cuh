@@ -87,6 +87,27 @@ template <typename T, int W> static __device__ __forceinline__ void stay_packed(
     }
 }
 
+/* Store a pack to device memory by one instruction. The compiler may cut a store of what it has
+ * just put together into one of each element. */
+template <typename T, int W>
+static __device__ __forceinline__ void store_whole(T *to, const pack<T, W> &from) {
+    const size_t at = __cvta_generic_to_global(to);
+    if constexpr (sizeof from == sizeof(uint4)) {
+        uint4 words;
+        memcpy(&words, &from, sizeof words);
+        asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(at), "r"(words.x),
+                     "r"(words.y), "r"(words.z), "r"(words.w)
+                     : "memory");
+    } else if constexpr (sizeof from == sizeof(uint2)) {
+        uint2 words;
+        memcpy(&words, &from, sizeof words);
+        asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(at), "r"(words.x), "r"(words.y)
+                     : "memory");
+    } else {
+        *reinterpret_cast<pack<T, W> *>(to) = from;
+    }
+}
+
 /* W consecutive elements as floats, in accesses of at most 16 bytes. */
 template <int W, typename T>
 static __device__ __forceinline__ void load(const T *from, float (&to)[W]) {

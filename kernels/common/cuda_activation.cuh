@@ -6,21 +6,25 @@
 
 #include "kernels/common/cuda.cuh"
 
-/* x / (1 + exp(-x)); where exp(-x) overflows, the quotient is the 0 that it should be. For the
- * 16-bit types by the device's own exponential and quotient, good to 2 units in the last place of
- * float32. */
+/* 1 / (1 + exp(-x)), for the 16-bit types by the device's own power of two and reciprocal, good to
+ * 2 units in the last place of float32 each. Where exp(-x) overflows it is 0, as it should be. */
+template <typename T> static __device__ __forceinline__ float sigmoid(float x) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+        return 1 / (1 + expf(-x));
+    } else {
+        const float minus_log2_e = -1.44269504f;
+        float power, quotient;
+        asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(minus_log2_e * x));
+        asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(quotient) : "f"(1 + power));
+        return quotient;
+    }
+}
+
 template <typename T> static __device__ __forceinline__ float swish(float x) {
     if constexpr (sizeof(T) == sizeof(float))
         return x / (1 + expf(-x));
     else
-        return __fdividef(x, 1 + __expf(-x));
-}
-
-template <typename T> static __device__ __forceinline__ float sigmoid(float x) {
-    if constexpr (sizeof(T) == sizeof(float))
-        return 1 / (1 + expf(-x));
-    else
-        return __fdividef(1, 1 + __expf(-x));
+        return x * sigmoid<T>(x);
 }
 
 /* swish'(x), given sigmoid(x). */
@@ -35,19 +39,39 @@ struct rotation {
 /* Beyond this the quarter turns of an angle could no longer be counted below. */
 #define LARGEST_ANGLE 0x1p50
 
-static __device__ __noinline__ rotation rotate_far(double angle) {
-    double sine, cosine;
-    sincos(angle, &sine, &cosine);
-    return {(float)cosine, (float)sine};
+/* 1 / 2 pi as a number in units of 2^-320, the words behind the point from high to low. */
+static __constant__ const uint64_t inverse_of_2_pi[] = {0,
+                                                        0x28be60db9391054a,
+                                                        0x7f09d5f47d4d3770,
+                                                        0x36d8a5664f10e410,
+                                                        0x7f9458eaf7aef158,
+                                                        0x6dc91b8e909374b8};
+
+/* An angle of LARGEST_ANGLE or more, less whole turns (Payne and Hanek): its 53 bits times those
+ * bits of 1 / 2 pi that don't make whole turns of them. A product of a float and a position is
+ * below 2^180. No call, around which a kernel would have to put its registers away. */
+static __device__ __forceinline__ double less_whole_turns(double angle) {
+    const uint64_t bits = (uint64_t)__double_as_longlong(angle);
+    const int exponent = (int)(bits >> 52 & 2047);
+    if (exponent == 2047)
+        return angle - angle; /* NaN */
+    const uint64_t mantissa = (bits & ((1ull << 52) - 1)) | 1ull << 52;
+    const int start = exponent - 1075 + 64, shift = start & 63;
+    const uint64_t *word = inverse_of_2_pi + (start >> 6);
+    const uint64_t high = word[0] << shift | word[1] >> 1 >> (63 - shift);
+    const uint64_t low = word[1] << shift | word[2] >> 1 >> (63 - shift);
+    const uint64_t turns = mantissa * high + __umul64hi(mantissa, low); /* in 2^-64 */
+    const double left = (double)(int64_t)turns * (0x1.921fb54442d18p+2 * 0x1p-64);
+    return angle < 0 ? -left : left;
 }
 
 /* The cosine and sine of theta t. Positions go into the millions, so the angle is made in double
  * and reduced there, to at most pi/4 on either side of 0; what is left goes on as two floats,
  * angle + low. The series leave out less than 2e-9. */
 static __device__ __forceinline__ rotation rotate(float theta, double t) {
-    const double product = (double)theta * t;
+    double product = (double)theta * t;
     if (fabs(product) >= LARGEST_ANGLE)
-        return rotate_far(product);
+        product = less_whole_turns(product);
     const double half_pi = 0x1.921fb54442d18p+0; /* pi / 2, */
     const double rest = 0x1.1a62633145c07p-54;   /* and what the line above leaves out */
     const double round = 0x1.8p52;               /* adding it rounds to an integer, the low bits */
@@ -82,7 +106,7 @@ struct positions {
 
     /* The token's position: the sequence is found by halving, the last that begins at or before
      * the token (those that are empty own none). */
-    __device__ double of(int64_t batch, int64_t token) const {
+    __device__ int64_t of(int64_t batch, int64_t token) const {
         int64_t sequence = batch, begin = 0;
         if (offset) {
             int low = 0, high = sequences; /* offset[low] <= token < offset[high] */
@@ -96,7 +120,7 @@ struct positions {
             sequence = low;
             begin = offset[low];
         }
-        return (double)((first ? first[sequence] : 0) + token - begin);
+        return (first ? first[sequence] : 0) + token - begin;
     }
 };
 

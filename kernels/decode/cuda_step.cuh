@@ -5,21 +5,26 @@
  *
  * A block has some columns of S, W (16 bytes) for each threadIdx.x, and all of its rows, every
  * blockDim.y-th of them for each threadIdx.y; a thread has STEP_ROWS of them in flight. The first
- * are asked for before q and k are made. Shared memory:
+ * are asked for before q and k are made, but after what these are made from. Shared memory:
  *
- *     q[f] | k[f] | sums[blockDim.y][blockDim.x W]
+ *     q[f] | k[f] | sums[warps][blockDim.x W]
  *
- * q and k after their activation, times their factors; the threads' sums for o.
+ * q and k after their activation, times their factors; the warps' sums for o.
  */
 #ifndef TNL_DECODE_CUDA_STEP_CUH
 #define TNL_DECODE_CUDA_STEP_CUH
 
 #include "kernels/common/cuda_activation.cuh"
+#include "kernels/common/cuda_launch.cuh"
 
-enum { STEP_THREADS = 256, STEP_ROWS = 8 };
+/* The rows that a thread has in flight, and the blocks of a multiprocessor: more of these are worth
+ * more than more of those. */
+enum { STEP_THREADS = 256, STEP_ROWS = 4, STEP_BLOCKS = 5 };
 
 /* q and k of a call whose f is larger would not fit in shared memory. */
 enum { STEP_LARGEST_F = 4096 };
+/* Of a grid's y and z. */
+enum { STEP_MOST_BLOCKS = 65535 };
 
 /* A tensor [b,h,..]. */
 template <typename T> struct head_view {
@@ -38,15 +43,14 @@ struct state_view {
 template <typename T> struct step_tensors {
     head_view<T> q, k, v, o;
     state_view state;
-    const float *slope, *theta; /* theta NULL: no LRPE */
+    const float *slope, *theta; /* theta: with LRPE alone */
     int64_t theta_stride;
     const int64_t *positions; /* NULL: 0 */
     const int32_t *slots;     /* NULL: 0, 1, .. */
 };
 
 struct step_shape {
-    int64_t h, d, f, e;
-    unsigned tiles; /* blocks of a head of a token */
+    int d, f, e;
 };
 
 struct step_factors {
@@ -54,71 +58,131 @@ struct step_factors {
 };
 
 /* Algorithm 2, the robust one; and Algorithm 1, whose state is lambda^-t times as large. */
-template <bool ORIGIN> static __device__ step_factors factors_of(float slope, double t) {
+template <bool ORIGIN>
+static __device__ __forceinline__ step_factors factors_of(float slope, int64_t t) {
     if (ORIGIN)
-        return {1, (float)exp((double)slope * t), (float)exp(-(double)slope * t)};
-    return {(float)exp(-(double)slope), 1, 1};
+        return {1, (float)exp((double)slope * (double)t), (float)exp(-(double)slope * (double)t)};
+    return {expf(-slope), 1, 1};
 }
 
-/* q and k of a head into shared memory. */
-template <typename T>
-static __device__ __forceinline__ void
-activate(const step_tensors<T> &tensors, const step_shape &shape, int64_t token, int64_t head,
-         double t, const step_factors &factors, float *q, float *k) {
-    const T *q_in = tensors.q.at(token, head), *k_in = tensors.k.at(token, head);
-    for (int64_t i = threadIdx.y * blockDim.x + threadIdx.x; i < shape.d;
-         i += blockDim.x * blockDim.y) {
-        const float from_q = swish<T>(to_float(q_in[i])), from_k = swish<T>(to_float(k_in[i]));
-        rotation by = {1, 0};
-        if (tensors.theta) {
-            by = rotate(tensors.theta[head * tensors.theta_stride + i], t);
-            q[shape.d + i] = factors.shrinkage * (from_q * by.sine);
-            k[shape.d + i] = factors.growth * (from_k * by.sine);
+/* What q and k of a head are made from. The first channel of each thread is asked for before the
+ * state, behind which it would have to wait. */
+template <bool ROTATED, typename T> struct step_input {
+    const T *q, *k;
+    const float *theta;
+    int64_t t;
+    float slope;
+    T first_q, first_k;
+    float first_theta;
+
+    __device__ __forceinline__ step_input(const step_tensors<T> &tensors, const step_shape &shape,
+                                          int64_t token, int64_t head, int i)
+        : q(tensors.q.at(token, head)), k(tensors.k.at(token, head)),
+          theta(tensors.theta + head * tensors.theta_stride),
+          t(tensors.positions ? tensors.positions[token] : 0), slope(tensors.slope[head]),
+          first_q(), first_k(), first_theta(0) {
+        if (i < shape.d) {
+            first_q = q[i];
+            first_k = k[i];
+            if (ROTATED)
+                first_theta = theta[i];
         }
-        q[i] = factors.shrinkage * (from_q * by.cosine);
-        k[i] = factors.growth * (from_k * by.cosine);
+    }
+
+    /* Into shared memory, by `threads` threads of which this is the i-th. */
+    __device__ __forceinline__ void activate(const step_shape &shape, const step_factors &factors,
+                                             int i, int threads, float *q_out, float *k_out) const {
+#pragma unroll 1
+        for (int c = i; c < shape.d; c += threads) {
+            const bool first = c == i;
+            const float from_q = swish<T>(to_float(first ? first_q : q[c]));
+            const float from_k = swish<T>(to_float(first ? first_k : k[c]));
+            rotation by = {1, 0};
+            if (ROTATED) {
+                by = rotate(first ? first_theta : theta[c], (double)t);
+                q_out[shape.d + c] = factors.shrinkage * (from_q * by.sine);
+                k_out[shape.d + c] = factors.growth * (from_k * by.sine);
+            }
+            q_out[c] = factors.shrinkage * (from_q * by.cosine);
+            k_out[c] = factors.growth * (from_k * by.cosine);
+        }
+    }
+};
+
+/* o of the block's columns, from first on: the sum over the block's threads, `lanes` of which have
+ * W columns each, one after another, and those behind them the same columns again. The lanes of a
+ * warp that have the same columns add up theirs first; sums: [warps][lanes W]. */
+template <int W, typename T>
+static __device__ __forceinline__ void add_up(float (&o)[W], float *sums, int lanes, int first,
+                                              int e, int thread, int threads, T *to) {
+    const int columns = lanes * W, lane = thread % 32, warp = thread / 32;
+#pragma unroll
+    for (int w = 0; w < W; w++) {
+#pragma unroll
+        for (int distance = 16; distance > 0; distance /= 2)
+            if (distance >= lanes)
+                o[w] += __shfl_xor_sync(0xffffffffu, o[w], distance);
+        if (lane < lanes)
+            sums[warp * columns + lane * W + w] = o[w];
+    }
+    __syncthreads();
+    for (int c = thread; c < columns; c += threads) {
+        float sum = 0;
+#pragma unroll 4
+        for (int y = 0; y < threads / 32; y++)
+            sum += sums[y * columns + c];
+        if (first + c < e)
+            to[first + c] = from_float<T>(sum);
     }
 }
 
-template <bool ORIGIN, typename T, int W>
-static __global__ void __launch_bounds__(STEP_THREADS)
+/* Block (tile, head, token). */
+template <bool ORIGIN, bool ROTATED, typename T, int W>
+static __global__ void __launch_bounds__(STEP_THREADS, ORIGIN ? STEP_BLOCKS - 1 : STEP_BLOCKS)
     step_kernel(const step_tensors<T> tensors, const step_shape shape) {
     extern __shared__ float shared[];
     float *q = shared, *k = q + shape.f, *sums = k + shape.f;
 
-    const unsigned tile = blockIdx.x % shape.tiles, item = blockIdx.x / shape.tiles;
-    const int64_t token = item / shape.h, head = item % shape.h;
-    const int64_t slot = tensors.slots ? tensors.slots[token] : token;
+    await_previous();
+    const unsigned token = blockIdx.z, head = blockIdx.y;
+    const int thread = (int)(threadIdx.y * blockDim.x + threadIdx.x);
+    const int threads = (int)(blockDim.x * blockDim.y);
+    const int64_t slot = tensors.slots ? tensors.slots[token] : (int64_t)token;
     if (slot < 0)
         return;
-    const int64_t column = ((int64_t)tile * blockDim.x + threadIdx.x) * W;
-    const int64_t rows = column < shape.e ? shape.f : 0;
+    const step_input<ROTATED, T> input(tensors, shape, token, head, thread);
+    const int first_column = (int)(blockIdx.x * blockDim.x) * W;
+    const int column = first_column + (int)threadIdx.x * W;
+    const int rows = column < shape.e ? shape.f : 0, distance = (int)blockDim.y;
+    T v_in[W] = {};
+#pragma unroll
+    for (int w = 0; w < W; w++)
+        if (rows)
+            v_in[w] = tensors.v.at(token, head)[column + w];
     float *state =
         tensors.state.data + slot * tensors.state.slot + head * tensors.state.head + column;
 
-    pack<float, W> held[STEP_ROWS];
-    auto read = [&](int64_t first) {
+    using elements = pack<float, W>;
+    elements held[STEP_ROWS];
+    const int hop = distance * (int)tensors.state.row; /* from one row of the thread to its next */
+    int at = (int)threadIdx.y * (int)tensors.state.row;
 #pragma unroll
-        for (int j = 0; j < STEP_ROWS; j++) {
-            const int64_t row = first + j * blockDim.y;
-            if (row < rows)
-                held[j] = *(const pack<float, W> *)(state + row * tensors.state.row);
-        }
-    };
-    read(threadIdx.y);
+    for (int j = 0; j < STEP_ROWS; j++)
+        if ((int)threadIdx.y + j * distance < rows)
+            held[j] = *(const elements *)(state + at + j * hop);
 
-    const double t = tensors.positions ? (double)tensors.positions[token] : 0;
-    const step_factors factors = factors_of<ORIGIN>(tensors.slope[head], t);
-    activate(tensors, shape, token, head, t, factors, q, k);
-    float v[W] = {}, o[W] = {};
-    for (int w = 0; w < W && rows; w++)
-        v[w] = to_float(tensors.v.at(token, head)[column + w]);
+    const step_factors factors = factors_of<ORIGIN>(input.slope, input.t);
+    input.activate(shape, factors, thread, threads, q, k);
+    float v[W], o[W] = {};
+#pragma unroll
+    for (int w = 0; w < W; w++)
+        v[w] = to_float(v_in[w]);
     __syncthreads();
 
-    for (int64_t first = threadIdx.y; first < rows; first += STEP_ROWS * blockDim.y) {
+    for (int first = (int)threadIdx.y; first < rows; first += STEP_ROWS * distance) {
 #pragma unroll
         for (int j = 0; j < STEP_ROWS; j++) {
-            const int64_t row = first + j * blockDim.y;
+            const int row = first + j * distance;
             if (row >= rows)
                 break;
 #pragma unroll
@@ -126,25 +190,16 @@ static __global__ void __launch_bounds__(STEP_THREADS)
                 held[j].at[w] = fmaf(factors.decay, held[j].at[w], k[row] * v[w]);
                 o[w] = fmaf(q[row], held[j].at[w], o[w]);
             }
-            *(pack<float, W> *)(state + row * tensors.state.row) = held[j];
+            *(elements *)(state + at) = held[j];
+            if (row + STEP_ROWS * distance < rows)
+                held[j] = *(const elements *)(state + at + STEP_ROWS * hop);
+            at += hop;
+            asm volatile("" : "+r"(at)); /* one place that moves on, not one for each j */
         }
-        read(first + STEP_ROWS * blockDim.y);
     }
 
-    const unsigned columns = blockDim.x * W;
-#pragma unroll
-    for (int w = 0; w < W; w++)
-        sums[threadIdx.y * columns + threadIdx.x * W + w] = o[w];
-    __syncthreads();
-    for (unsigned c = threadIdx.y * blockDim.x + threadIdx.x; c < columns;
-         c += blockDim.x * blockDim.y) {
-        const int64_t at = (int64_t)tile * columns + c;
-        float sum = 0;
-        for (unsigned y = 0; y < blockDim.y; y++)
-            sum += sums[y * columns + c];
-        if (at < shape.e)
-            tensors.o.at(token, head)[at] = from_float<T>(sum);
-    }
+    add_up(o, sums, (int)blockDim.x, first_column, shape.e, thread, threads,
+           tensors.o.at(token, head));
 }
 
 /* ---- launching ------------------------------------------------------------------------------ */
@@ -153,51 +208,66 @@ template <typename T> static head_view<T> head_view_of(const tnl_tensor *t) {
     return {(T *)t->data, t->stride[0], t->stride[1]};
 }
 
-/* Threads along the columns: a warp, so that it reads a row's 512 bytes at once; fewer, and more
- * blocks, where there would not be a block for each multiprocessor; no more than there are
- * columns for. */
+/* Threads along the columns: 16, so that a row's 256 bytes are read at once; 8, and more blocks,
+ * where the multiprocessors have room for more blocks than there would be, or a row is short. */
 static unsigned columns_of_block(const tnl_call *call, int width_of_pack) {
     const int64_t packs = ceil_div(call->dim[DIM_E], width_of_pack);
-    const int64_t items = call->dim[DIM_B] * call->dim[DIM_H];
-    unsigned x = 32;
-    while (x > 8 && (items * ceil_div(packs, x) < call->context->multiprocessors || packs <= x / 2))
-        x /= 2;
-    return x;
+    const int64_t blocks = call->dim[DIM_B] * call->dim[DIM_H] * ceil_div(packs, 16);
+    return packs <= 8 || blocks < STEP_BLOCKS * call->context->multiprocessors ? 8 : 16;
 }
 
-template <bool ORIGIN, typename T, int W> static tnl_status run_step(const tnl_call *call) {
+template <typename T> static step_tensors<T> step_tensors_of(const tnl_call *call) {
     const tnl_tensor *tensor = call->tensor, *state = &tensor[DECODE_STATE];
-    const step_tensors<T> tensors = {
-        head_view_of<T>(&tensor[DECODE_Q]),
-        head_view_of<T>(&tensor[DECODE_K]),
-        head_view_of<T>(&tensor[DECODE_V]),
-        head_view_of<T>(&tensor[DECODE_O]),
-        {(float *)state->data, state->stride[0], state->stride[1], state->stride[2]},
-        (const float *)tensor[DECODE_SLOPE].data,
-        (const float *)tensor[DECODE_THETA].data,
-        tensor[DECODE_THETA].stride[0],
-        (const int64_t *)tensor[DECODE_POSITIONS].data,
-        (const int32_t *)tensor[DECODE_SLOTS].data};
-    const dim3 block(columns_of_block(call, W), STEP_THREADS / columns_of_block(call, W));
-    const step_shape shape = {call->dim[DIM_H], call->dim[DIM_D], call->dim[DIM_F],
-                              call->dim[DIM_E],
-                              (unsigned)ceil_div(call->dim[DIM_E], (int64_t)block.x * W)};
-    const unsigned blocks = (unsigned)(call->dim[DIM_B] * shape.h) * shape.tiles;
-    const size_t shared = sizeof(float) * (size_t)(2 * shape.f + STEP_THREADS * W);
-    step_kernel<ORIGIN, T, W><<<blocks, block, shared, tnl_stream(call)>>>(tensors, shape);
-    return tnl_launched(call);
+    return {head_view_of<T>(&tensor[DECODE_Q]),
+            head_view_of<T>(&tensor[DECODE_K]),
+            head_view_of<T>(&tensor[DECODE_V]),
+            head_view_of<T>(&tensor[DECODE_O]),
+            {(float *)state->data, state->stride[0], state->stride[1], state->stride[2]},
+            (const float *)tensor[DECODE_SLOPE].data,
+            (const float *)tensor[DECODE_THETA].data,
+            tensor[DECODE_THETA].stride[0],
+            (const int64_t *)tensor[DECODE_POSITIONS].data,
+            (const int32_t *)tensor[DECODE_SLOTS].data};
+}
+
+static step_shape step_shape_of(const tnl_call *call) {
+    const int64_t *dim = call->dim;
+    return {(int)dim[DIM_D], (int)dim[DIM_F], (int)dim[DIM_E]};
+}
+
+/* Blocks that have so many columns each. */
+static dim3 step_grid(const tnl_call *call, unsigned columns) {
+    return dim3((unsigned)ceil_div(call->dim[DIM_E], columns), (unsigned)call->dim[DIM_H],
+                (unsigned)call->dim[DIM_B]);
+}
+
+template <bool ORIGIN, bool ROTATED, typename T, int W>
+static tnl_status run_step(const tnl_call *call) {
+    const unsigned x = columns_of_block(call, W);
+    const size_t floats = 2 * (size_t)call->dim[DIM_F] + STEP_THREADS / 32 * x * W;
+    return tnl_launch(call, step_kernel<ORIGIN, ROTATED, T, W>, step_grid(call, x * W),
+                      dim3(x, STEP_THREADS / x), sizeof(float) * floats, step_tensors_of<T>(call),
+                      step_shape_of(call));
 }
 
 template <bool ORIGIN> static tnl_status launch_step(const tnl_call *call) {
     const bool wide = tnl_allows_16_bytes(&call->tensor[DECODE_STATE]);
     return tnl_with_type(call, [&](auto type) {
         using T = decltype(type);
-        return wide ? run_step<ORIGIN, T, 4>(call) : run_step<ORIGIN, T, 1>(call);
+        if (call->tensor[DECODE_THETA].data)
+            return wide ? run_step<ORIGIN, true, T, 4>(call) : run_step<ORIGIN, true, T, 1>(call);
+        return wide ? run_step<ORIGIN, false, T, 4>(call) : run_step<ORIGIN, false, T, 1>(call);
     });
 }
 
-static const char *rejects_step(const tnl_call *call) {
-    return call->dim[DIM_F] > STEP_LARGEST_F ? "f is over 4096" : NULL;
+static inline const char *rejects_step(const tnl_call *call) {
+    if (call->dim[DIM_B] > STEP_MOST_BLOCKS || call->dim[DIM_H] > STEP_MOST_BLOCKS)
+        return "takes b and h up to 65535";
+    if (call->dim[DIM_F] > STEP_LARGEST_F)
+        return "takes f up to 4096";
+    return call->tensor[DECODE_STATE].stride[2] > INT32_MAX / (2 * STEP_LARGEST_F)
+               ? "takes states whose rows are nearer to each other"
+               : NULL;
 }
 
 #endif

@@ -13,27 +13,32 @@ namespace {
 /* third: dresidual_out (data NULL where it is absent) or u. */
 template <typename T> struct backward_tensors { matrix<T> x, dy, third, dx, du; };
 
-/* Three rows in registers leave room for half as many threads as two. */
-template <norm_kind KIND> constexpr unsigned most_threads = KIND == NORM_PLAIN ? 1024 : 512;
+/* Where a thread holds many packs, three rows of them leave room for half as many threads; so do
+ * the edges of rows in 16-bit types. */
+template <norm_kind KIND, typename T, int HELD, bool EDGES>
+constexpr unsigned most_threads = HELD < NORM_MOST_HELD || (KIND == NORM_PLAIN &&
+                                                            (!EDGES || sizeof(T) == sizeof(float)))
+                                      ? NORM_MOST_THREADS
+                                      : NORM_MOST_THREADS / 2;
 
-template <norm_kind KIND, typename T, int W>
-__global__ void __launch_bounds__(most_threads<KIND>)
+template <norm_kind KIND, typename T, int W, int HELD, bool EDGES>
+__global__ void __launch_bounds__(most_threads<KIND, T, HELD, EDGES>)
     backward_kernel(const backward_tensors<T> tensors, const norm_shape shape) {
     using elements = pack<T, W>;
+    await_previous();
     const int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y;
-    const unsigned packs = row < shape.m ? shape.packs : 0;
     const bool has_third =
         KIND == NORM_GATE || (KIND == NORM_RESIDUAL && tensors.third.data != nullptr);
-    const elements *x = (const elements *)tensors.x.row(row);
-    const elements *dy = (const elements *)tensors.dy.row(row);
-    const elements *third = (const elements *)tensors.third.row(row);
-    elements *dx = (elements *)tensors.dx.row(row), *du = (elements *)tensors.du.row(row);
+    const T *x = tensors.x.row(row), *dy = tensors.dy.row(row), *third = tensors.third.row(row);
+    T *dx = tensors.dx.row(row), *du = tensors.du.row(row);
+    const norm_cut<T, W, EDGES> cut(x, row < shape.m, shape.width);
+    const int64_t edge = cut.edge(threadIdx.x);
 
     float sum[2] = {0, 0}; /* of x^2, of x g */
-    auto take = [&](const elements &xs, const elements &dys, const elements &thirds) {
+    auto take = [&]<int N>(const pack<T, N> &xs, const pack<T, N> &dys, const pack<T, N> &thirds) {
         float squares = 0, products = 0;
 #pragma unroll
-        for (int w = 0; w < W; w++) {
+        for (int w = 0; w < N; w++) {
             const float value = to_float(xs.at[w]);
             float g = to_float(dys.at[w]);
             if (KIND == NORM_GATE)
@@ -45,39 +50,50 @@ __global__ void __launch_bounds__(most_threads<KIND>)
         sum[1] += products;
     };
 
-    elements held[NORM_HELD], held_dy[NORM_HELD], held_third[NORM_HELD];
+    elements held[HELD], held_dy[HELD], held_third[HELD];
+    pack<T, 1> edge_x, edge_dy, edge_third = {};
 #pragma unroll
-    for (int j = 0; j < NORM_HELD; j++) {
+    for (int j = 0; j < HELD; j++) {
         const unsigned i = threadIdx.x + j * blockDim.x;
         held_third[j] = {};
-        if (i < packs) {
-            held[j] = x[i];
-            held_dy[j] = dy[i];
+        if (i < cut.packs) {
+            held[j] = load_whole<W>(x + cut.at(i));
+            held_dy[j] = load_whole<W>(dy + cut.at(i));
             if (has_third)
-                held_third[j] = third[i];
+                held_third[j] = load_whole<W>(third + cut.at(i));
         }
     }
+    if (edge >= 0) {
+        edge_x = load_whole<1>(x + edge);
+        edge_dy = load_whole<1>(dy + edge);
+        if (has_third)
+            edge_third = load_whole<1>(third + edge);
+        take(edge_x, edge_dy, edge_third);
+    }
 #pragma unroll
-    for (int j = 0; j < NORM_HELD; j++)
-        if (threadIdx.x + j * blockDim.x < packs)
+    for (int j = 0; j < HELD; j++)
+        if (threadIdx.x + j * blockDim.x < cut.packs)
             take(held[j], held_dy[j], held_third[j]);
-    const unsigned rest = threadIdx.x + NORM_HELD * blockDim.x;
-    for (unsigned i = rest; i < packs; i += blockDim.x)
-        take(x[i], dy[i], KIND == NORM_GATE ? third[i] : elements{});
+    /* With fewer held than can be, rows with more are not shared out so. */
+    const unsigned rest = HELD == NORM_MOST_HELD ? threadIdx.x + HELD * blockDim.x : cut.packs;
+    for (unsigned i = rest; i < cut.packs; i += blockDim.x)
+        take(load_whole<W>(x + cut.at(i)), load_whole<W>(dy + cut.at(i)),
+             KIND == NORM_GATE ? load_whole<W>(third + cut.at(i)) : elements{});
 
 #pragma unroll
-    for (int j = 0; j < NORM_HELD; j++) {
+    for (int j = 0; j < HELD; j++) {
         stay_packed(held[j]);
         stay_packed(held_dy[j]);
         stay_packed(held_third[j]);
     }
     row_sums(sum);
-    const norm_scale r = norm_scale_of(sum[0], shape);
+    const norm_scale<T> r = norm_scale_of<T>(sum[0], shape);
     const float mean = r.high * (sum[1] * (float)shape.inverse_width); /* of n g */
-    auto give = [&](unsigned i, const elements &xs, const elements &dys, const elements &thirds) {
-        elements dxs, dus;
+    auto give = [&]<int N>(int64_t at, const pack<T, N> &xs, const pack<T, N> &dys,
+                           const pack<T, N> &thirds) {
+        pack<T, N> dxs, dus;
 #pragma unroll
-        for (int w = 0; w < W; w++) {
+        for (int w = 0; w < N; w++) {
             const float n = r.times(to_float(xs.at[w])), gradient = to_float(dys.at[w]);
             const float given = to_float(thirds.at[w]);
             const float g = KIND == NORM_GATE ? gradient * given : gradient;
@@ -87,25 +103,26 @@ __global__ void __launch_bounds__(most_threads<KIND>)
             dxs.at[w] = from_float<T>(out);
             dus.at[w] = from_float<T>(n * gradient);
         }
-        dx[i] = dxs;
+        store_whole(dx + at, dxs);
         if (KIND == NORM_GATE)
-            du[i] = dus;
+            store_whole(du + at, dus);
     };
+    if (edge >= 0)
+        give(edge, edge_x, edge_dy, edge_third);
 #pragma unroll
-    for (int j = 0; j < NORM_HELD; j++)
-        if (threadIdx.x + j * blockDim.x < packs)
-            give(threadIdx.x + j * blockDim.x, held[j], held_dy[j], held_third[j]);
-    for (unsigned i = rest; i < packs; i += blockDim.x)
-        give(i, x[i], dy[i], has_third ? third[i] : elements{});
+    for (int j = 0; j < HELD; j++)
+        if (threadIdx.x + j * blockDim.x < cut.packs)
+            give(cut.at(threadIdx.x + j * blockDim.x), held[j], held_dy[j], held_third[j]);
+    for (unsigned i = rest; i < cut.packs; i += blockDim.x)
+        give(cut.at(i), load_whole<W>(x + cut.at(i)), load_whole<W>(dy + cut.at(i)),
+             has_third ? load_whole<W>(third + cut.at(i)) : elements{});
 }
 
-template <norm_kind KIND, typename T, int W>
-tnl_status run(const tnl_call *call, const backward_tensors<T> &tensors) {
-    const norm_shape shape = shape_of(call, W);
-    const dim3 block = norm_block(shape.packs, most_threads<KIND>);
-    const unsigned blocks = (unsigned)ceil_div(shape.m, block.y);
-    backward_kernel<KIND, T, W><<<blocks, block, 0, tnl_stream(call)>>>(tensors, shape);
-    return tnl_launched(call);
+template <norm_kind KIND, typename T, int W, int HELD, bool EDGES>
+tnl_status run(const tnl_call *call, const backward_tensors<T> &tensors,
+               const norm_layout &layout) {
+    return tnl_launch(call, backward_kernel<KIND, T, W, HELD, EDGES>, layout.blocks, layout.block,
+                      0, tensors, shape_of(call));
 }
 
 /* The kernel for the tensors of that index; those that KIND does not have are not looked at. */
@@ -114,14 +131,22 @@ tnl_status launch(const tnl_call *call, int x, int dy, int third, int dx, int du
     const tnl_tensor *tensor = call->tensor;
     return tnl_with_type(call, [&](auto type) {
         using T = decltype(type);
+        constexpr int W = pack<T>::size;
         const backward_tensors<T> tensors = {
             tnl_matrix_of<T>(&tensor[x]), tnl_matrix_of<T>(&tensor[dy]),
             tnl_matrix_of<T>(&tensor[third]), tnl_matrix_of<T>(&tensor[dx]),
             tnl_matrix_of<T>(&tensor[du])};
-        const bool wide = tnl_allows_16_bytes(&tensor[x]) && tnl_allows_16_bytes(&tensor[dy]) &&
-                          (!tensor[third].data || tnl_allows_16_bytes(&tensor[third])) &&
-                          tnl_allows_16_bytes(&tensor[dx]) && tnl_allows_16_bytes(&tensor[du]);
-        return wide ? run<KIND, T, pack<T>::size>(call, tensors) : run<KIND, T, 1>(call, tensors);
+        const int all[] = {x, dy, third, dx, du};
+        const norm_layout layout =
+            norm_layout_of<T>(call, all, 5, most_threads<KIND, T, NORM_MOST_HELD, false>,
+                              most_threads<KIND, T, NORM_MOST_HELD, true>);
+        if (layout.width == 1)
+            return run<KIND, T, 1, NORM_MOST_HELD, false>(call, tensors, layout);
+        if (layout.edges)
+            return run<KIND, T, W, NORM_MOST_HELD, true>(call, tensors, layout);
+        return norm_with_held(layout.held, [&](auto held) {
+            return run<KIND, T, W, held.value, false>(call, tensors, layout);
+        });
     });
 }
 

@@ -8,97 +8,108 @@
 
 namespace {
 
-enum { MOST_THREADS = 1024 };
-
 /* other: the residual or u; sum: r'. */
 template <typename T> struct forward_tensors { matrix<T> x, other, sum, y; };
 
-template <norm_kind KIND, typename T, int W>
-__global__ void __launch_bounds__(MOST_THREADS)
+/* The residual's rows with edges need more registers. */
+template <norm_kind KIND, bool EDGES>
+constexpr unsigned most_threads =
+    KIND == NORM_RESIDUAL &&EDGES ? NORM_MOST_THREADS / 2 : NORM_MOST_THREADS;
+
+template <norm_kind KIND, typename T, int W, int HELD, bool EDGES>
+__global__ void __launch_bounds__(most_threads<KIND, EDGES>)
     forward_kernel(const forward_tensors<T> tensors, const norm_shape shape) {
     using elements = pack<T, W>;
+    await_previous();
     const int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y;
-    const unsigned packs = row < shape.m ? shape.packs : 0;
-    const elements *x = (const elements *)tensors.x.row(row);
-    const elements *other = (const elements *)tensors.other.row(row);
-    elements *sum = (elements *)tensors.sum.row(row), *y = (elements *)tensors.y.row(row);
+    const T *x = tensors.x.row(row), *other = tensors.other.row(row);
+    T *sum = tensors.sum.row(row), *y = tensors.y.row(row);
+    const norm_cut<T, W, EDGES> cut(x, row < shape.m, shape.width);
+    const int64_t edge = cut.edge(threadIdx.x);
 
     float squares[1] = {0};
     /* Element w of what is normalised. */
-    auto element = [](const elements &value, const elements &second, int w) {
+    auto element = [](const auto &value, const auto &second, int w) {
         const float first = to_float(value.at[w]);
         return KIND == NORM_RESIDUAL ? first + to_float(second.at[w]) : first;
     };
-    /* Pack i comes in: its squares are summed, and the residual's sum is written. */
-    auto take = [&](unsigned i, const elements &value, const elements &second) {
-        elements rounded;
+    /* What lies at an element comes in: its squares are summed, and the residual's sum written. */
+    auto take = [&]<int N>(int64_t at, const pack<T, N> &value, const pack<T, N> &second) {
+        pack<T, N> rounded;
         float part = 0;
 #pragma unroll
-        for (int w = 0; w < W; w++) {
+        for (int w = 0; w < N; w++) {
             const float z = element(value, second, w);
             rounded.at[w] = from_float<T>(z);
             part = fmaf(z, z, part);
         }
         if (KIND == NORM_RESIDUAL)
-            sum[i] = rounded;
+            store_whole(sum + at, rounded);
         squares[0] += part;
     };
 
-    elements held[NORM_HELD], second[NORM_HELD];
+    elements held[HELD], second[HELD];
+    pack<T, 1> held_edge, second_edge;
 #pragma unroll
-    for (int j = 0; j < NORM_HELD; j++) {
+    for (int j = 0; j < HELD; j++) {
         const unsigned i = threadIdx.x + j * blockDim.x;
-        if (i < packs) {
-            held[j] = x[i];
+        if (i < cut.packs) {
+            held[j] = load_whole<W>(x + cut.at(i));
             if (KIND != NORM_PLAIN)
-                second[j] = other[i];
+                second[j] = load_whole<W>(other + cut.at(i));
         }
     }
+    if (edge >= 0) {
+        held_edge = load_whole<1>(x + edge);
+        second_edge = load_whole<1>(other + edge);
+        take(edge, held_edge, second_edge);
+    }
 #pragma unroll
-    for (int j = 0; j < NORM_HELD; j++)
-        if (threadIdx.x + j * blockDim.x < packs)
-            take(threadIdx.x + j * blockDim.x, held[j], second[j]);
-    const unsigned rest = threadIdx.x + NORM_HELD * blockDim.x;
-    for (unsigned i = rest; i < packs; i += blockDim.x) {
-        const elements value = x[i];
-        take(i, value, KIND == NORM_RESIDUAL ? other[i] : value);
+    for (int j = 0; j < HELD; j++)
+        if (threadIdx.x + j * blockDim.x < cut.packs)
+            take(cut.at(threadIdx.x + j * blockDim.x), held[j], second[j]);
+    /* With fewer held than can be, rows with more are not shared out so. */
+    const unsigned rest = HELD == NORM_MOST_HELD ? threadIdx.x + HELD * blockDim.x : cut.packs;
+    for (unsigned i = rest; i < cut.packs; i += blockDim.x) {
+        const elements value = load_whole<W>(x + cut.at(i));
+        take(cut.at(i), value, KIND == NORM_RESIDUAL ? load_whole<W>(other + cut.at(i)) : value);
     }
 
 #pragma unroll
-    for (int j = 0; j < NORM_HELD; j++) {
+    for (int j = 0; j < HELD; j++) {
         stay_packed(held[j]);
         stay_packed(second[j]);
     }
     row_sums(squares);
-    const norm_scale r = norm_scale_of(squares[0], shape);
-    auto give = [&](unsigned i, const elements &value, const elements &second) {
-        elements out;
+    const norm_scale<T> r = norm_scale_of<T>(squares[0], shape);
+    auto give = [&]<int N>(int64_t at, const pack<T, N> &value, const pack<T, N> &second) {
+        pack<T, N> out;
 #pragma unroll
-        for (int w = 0; w < W; w++) {
+        for (int w = 0; w < N; w++) {
             const float norm = r.times(element(value, second, w));
             out.at[w] = from_float<T>(KIND == NORM_GATE ? norm * to_float(second.at[w]) : norm);
         }
-        y[i] = out;
+        store_whole(y + at, out);
     };
+    if (edge >= 0)
+        give(edge, held_edge, second_edge);
 #pragma unroll
-    for (int j = 0; j < NORM_HELD; j++)
-        if (threadIdx.x + j * blockDim.x < packs)
-            give(threadIdx.x + j * blockDim.x, held[j], second[j]);
-    for (unsigned i = rest; i < packs; i += blockDim.x) {
+    for (int j = 0; j < HELD; j++)
+        if (threadIdx.x + j * blockDim.x < cut.packs)
+            give(cut.at(threadIdx.x + j * blockDim.x), held[j], second[j]);
+    for (unsigned i = rest; i < cut.packs; i += blockDim.x) {
         if (KIND == NORM_RESIDUAL) /* what `other` held may have been overwritten */
-            give(i, sum[i], elements{});
+            give(cut.at(i), load_whole<W>(sum + cut.at(i)), elements{});
         else
-            give(i, x[i], KIND == NORM_GATE ? other[i] : elements{});
+            give(cut.at(i), load_whole<W>(x + cut.at(i)),
+                 KIND == NORM_GATE ? load_whole<W>(other + cut.at(i)) : elements{});
     }
 }
 
-template <norm_kind KIND, typename T, int W>
-tnl_status run(const tnl_call *call, const forward_tensors<T> &tensors) {
-    const norm_shape shape = shape_of(call, W);
-    const dim3 block = norm_block(shape.packs, MOST_THREADS);
-    const unsigned blocks = (unsigned)ceil_div(shape.m, block.y);
-    forward_kernel<KIND, T, W><<<blocks, block, 0, tnl_stream(call)>>>(tensors, shape);
-    return tnl_launched(call);
+template <norm_kind KIND, typename T, int W, int HELD, bool EDGES>
+tnl_status run(const tnl_call *call, const forward_tensors<T> &tensors, const norm_layout &layout) {
+    return tnl_launch(call, forward_kernel<KIND, T, W, HELD, EDGES>, layout.blocks, layout.block, 0,
+                      tensors, shape_of(call));
 }
 
 /* The kernel for the tensors of that index; those that KIND does not have are not looked at. */
@@ -107,13 +118,20 @@ tnl_status launch(const tnl_call *call, int x, int other, int sum, int y) {
     const tnl_tensor *tensor = call->tensor;
     return tnl_with_type(call, [&](auto type) {
         using T = decltype(type);
+        constexpr int W = pack<T>::size;
         const forward_tensors<T> tensors = {
             tnl_matrix_of<T>(&tensor[x]), tnl_matrix_of<T>(&tensor[other]),
             tnl_matrix_of<T>(&tensor[sum]), tnl_matrix_of<T>(&tensor[y])};
-        if (tnl_allows_16_bytes(&tensor[x]) && tnl_allows_16_bytes(&tensor[other]) &&
-            tnl_allows_16_bytes(&tensor[sum]) && tnl_allows_16_bytes(&tensor[y]))
-            return run<KIND, T, pack<T>::size>(call, tensors);
-        return run<KIND, T, 1>(call, tensors);
+        const int all[] = {x, other, sum, y};
+        const norm_layout layout =
+            norm_layout_of<T>(call, all, 4, NORM_MOST_THREADS, most_threads<KIND, true>);
+        if (layout.width == 1)
+            return run<KIND, T, 1, NORM_MOST_HELD, false>(call, tensors, layout);
+        if (layout.edges)
+            return run<KIND, T, W, NORM_MOST_HELD, true>(call, tensors, layout);
+        return norm_with_held(layout.held, [&](auto held) {
+            return run<KIND, T, W, held.value, false>(call, tensors, layout);
+        });
     });
 }
 

@@ -1,59 +1,99 @@
 /*
- * How the fused SRMSNorm kernels share out rows, and r = 1 / sqrt(mean(x^2) + eps).
+ * How SRMSNorm's kernels share out rows: the blockDim.x threads of a row are part of a warp, a warp
+ * or several warps; a block has blockDim.y rows. A row is cut into packs of W elements, 16 bytes.
+ * Thread i of a row has packs i, i + blockDim.x, ...; the first HELD of them stay in registers
+ * between the sum over the row and the result, so that the row is read once, and are all asked for
+ * before the first is used. What a row has beyond that, where no block has enough threads for it,
+ * is read a second time.
  *
- * A row belongs to blockDim.x threads: a part of a warp, a warp, or several warps; a block has
- * blockDim.y rows. A row is cut into packs of W elements, 16 bytes or, where the tensors do not
- * allow that, one element. Thread i of a row has packs i, i + blockDim.x, ...; the first NORM_HELD
- * of them stay in registers between the sum over the row and the result, so that the row is read
- * once, and are all asked for before the first is used. What a very long row has beyond that is
- * read a second time.
+ * Few rows want every row on many threads with little to do each, and a short program, since its
+ * instructions come from memory too: HELD is 1. Many rows want several packs in flight on each of
+ * fewer threads.
+ *
+ * A row of any length, at any address (EDGES), is cut where memory has multiples of 16 bytes; the
+ * elements before the first and behind the last are dealt out to the row's first threads, one
+ * each. That works where all tensors have a row at the same distance from a multiple of 16 bytes,
+ * as contiguous ones do; the rest has packs of one element.
  */
 #ifndef TNL_SRMSNORM_CUDA_ROW_CUH
 #define TNL_SRMSNORM_CUDA_ROW_CUH
 
-#include "kernels/common/cuda.cuh"
+#include "kernels/common/cuda_launch.cuh"
 
-enum { NORM_HELD = 4, NORM_THREADS = 256 };
+enum { NORM_MOST_HELD = 4, NORM_MOST_THREADS = 1024, NORM_THREADS = 128 };
+/* Edges have fewer elements than this each, and rows with edges twice as many threads or more. */
+enum { NORM_EDGE = 8 };
 
 typedef enum norm_kind { NORM_PLAIN, NORM_RESIDUAL, NORM_GATE } norm_kind;
 
-typedef struct norm_shape {
+struct norm_shape {
     int64_t m;
-    unsigned packs; /* in a row */
+    int width;
     double inverse_width, eps;
-} norm_shape;
+};
 
-static norm_shape shape_of(const tnl_call *call, int width_of_pack) {
-    return {call->dim[DIM_M], (unsigned)(call->dim[DIM_HIDDEN] / width_of_pack),
-            1.0 / (double)call->dim[DIM_HIDDEN], call->eps};
+static norm_shape shape_of(const tnl_call *call) {
+    return {call->dim[DIM_M], (int)call->dim[DIM_HIDDEN], 1.0 / (double)call->dim[DIM_HIDDEN],
+            call->eps};
 }
 
-/* The block for rows of that many packs: as few threads a row as hold it, several rows where that
- * leaves room for them. At most `most` threads. */
-static dim3 norm_block(unsigned packs, unsigned most) {
-    const unsigned needed = (unsigned)ceil_div(packs, NORM_HELD);
-    unsigned x = needed <= 8 ? 8 : needed <= 16 ? 16 : (unsigned)ceil_div(needed, 32) * 32;
-    x = x < most ? x : most;
-    return dim3(x, x < NORM_THREADS ? NORM_THREADS / x : 1);
-}
+/* ---- packs ---------------------------------------------------------------------------------- */
 
-/* r in two parts, high + low, so that r x can be rounded once. */
-struct norm_scale {
-    float high, low;
-    __device__ __forceinline__ float times(float x) const {
-        return fmaf(x, high, x * low);
+/* Where a row of m is cut; with no edges, all of it is packs. */
+template <typename T, int W, bool EDGES> struct norm_cut {
+    unsigned packs;
+    int head, tail; /* elements before and behind the packs */
+
+    __device__ __forceinline__ norm_cut(const T *row, bool exists, int width) {
+        head = EDGES ? (int)((16 - (uintptr_t)row % 16) % 16 / sizeof(T)) : 0;
+        head = head < width ? head : width;
+        packs = exists ? (unsigned)(width - head) / W : 0;
+        tail = EDGES ? (width - head) % W : 0;
+        if (EDGES && !exists)
+            head = tail = 0;
+    }
+    /* The first element of a pack. */
+    __device__ __forceinline__ int64_t at(unsigned i) const {
+        return head + (int64_t)i * W;
+    }
+    /* The edges' element that is the i-th thread's; -1: none. */
+    __device__ __forceinline__ int64_t edge(unsigned i) const {
+        const int j = (int)i - NORM_EDGE;
+        return !EDGES ? -1 : (int)i < head ? (int)i : j >= 0 && j < tail ? at(packs) + j : -1;
     }
 };
 
-/* From the sum of squares. One step of Newton's method on rsqrtf, the error 1 - (mean + eps) r^2
- * being computed in two floats. Where the sum overflowed r is 0, as in plain float32. */
-static __device__ __forceinline__ norm_scale norm_scale_of(float squares, const norm_shape &shape) {
-    const double mean = fma((double)squares, shape.inverse_width, shape.eps);
-    const float high = (float)mean, low = (float)(mean - (double)high);
-    const float r = rsqrtf(high);
-    const float product = high * r, lost = fmaf(high, r, -product);
-    const float error = fmaf(-product, r, 1.0f) - (lost + low * r) * r;
-    return {r, r > 0 && isfinite(r) ? 0.5f * r * error : 0.0f};
+template <int N, typename T>
+static __device__ __forceinline__ pack<T, N> load_whole(const T *from) {
+    return *(const pack<T, N> *)from;
+}
+
+/* ---- the scale of a row --------------------------------------------------------------------- */
+
+/* r in two parts, high + low, so that r x can be rounded once; 16-bit types need the first only. */
+template <typename T> struct norm_scale {
+    float high, low;
+    __device__ __forceinline__ float times(float x) const {
+        return sizeof(T) == sizeof(float) ? fmaf(x, high, x * low) : x * high;
+    }
+};
+
+/* From the sum of squares. For float32 one step of Newton's method on rsqrtf, the error
+ * 1 - (mean + eps) r^2 being computed in two floats. Where the sum overflowed r is 0, as in plain
+ * float32. */
+template <typename T>
+static __device__ __forceinline__ norm_scale<T> norm_scale_of(float squares,
+                                                              const norm_shape &shape) {
+    if constexpr (sizeof(T) < sizeof(float)) {
+        return {rsqrtf(fmaf(squares, (float)shape.inverse_width, (float)shape.eps)), 0};
+    } else {
+        const double mean = fma((double)squares, shape.inverse_width, shape.eps);
+        const float high = (float)mean, low = (float)(mean - (double)high);
+        const float r = rsqrtf(high);
+        const float product = high * r, lost = fmaf(high, r, -product);
+        const float error = fmaf(-product, r, 1.0f) - (lost + low * r) * r;
+        return {r, r > 0 && isfinite(r) ? 0.5f * r * error : 0.0f};
+    }
 }
 
 /* Sums over the threads of a row, each thread getting them. All threads of the block take part. */
@@ -78,6 +118,79 @@ template <int N> static __device__ __forceinline__ void row_sums(float (&sum)[N]
 #pragma unroll
     for (int i = 0; i < N; i++)
         sum[i] = warp_sum(lane < warps ? part[i][first + lane] : 0.0f);
+}
+
+/* ---- launching ------------------------------------------------------------------------------ */
+
+/* How the rows of a call are shared out: the kernel's W, HELD and EDGES, and its blocks. */
+struct norm_layout {
+    int width, held;
+    bool edges;
+    dim3 block;
+    unsigned blocks;
+};
+
+template <int N> struct norm_count { static constexpr int value = N; };
+
+/* Call f with `held` as a constant. */
+template <typename F> static tnl_status norm_with_held(int held, F f) {
+    return held == 1   ? f(norm_count<1>())
+           : held == 2 ? f(norm_count<2>())
+                       : f(norm_count<NORM_MOST_HELD>());
+}
+
+/* Whether rows can be cut at multiples of 16 bytes: see the top. Absent tensors don't matter. */
+static bool norm_allows_edges(const tnl_tensor *const *tensor, int count) {
+    const int64_t size = (int64_t)tnl_type_size(tensor[0]->type);
+    for (int i = 0; i < count; i++) {
+        const tnl_tensor *t = tensor[i], *first = tensor[0];
+        if (t->data && ((uintptr_t)t->data % (uintptr_t)size != 0 ||
+                        ((uintptr_t)t->data - (uintptr_t)first->data) % 16 != 0 ||
+                        (t->shape[0] > 1 && (t->stride[0] - first->stride[0]) * size % 16 != 0)))
+            return false;
+    }
+    return true;
+}
+
+/* Threads of a row, where each holds so many packs of it: as few as will do. */
+static unsigned norm_threads(unsigned packs, int held, unsigned most) {
+    const unsigned needed = (unsigned)ceil_div(packs, held);
+    const unsigned x = needed <= 8 ? 8 : needed <= 16 ? 16 : (unsigned)ceil_div(needed, 32) * 32;
+    return x < most ? x : most;
+}
+
+/* How many packs a thread holds where rows have no edges: more where a row would else take a large
+ * block, whose threads wait for each other. */
+static int norm_held(const tnl_call *call, unsigned packs) {
+    int held = call->dim[DIM_M] <= 2 * call->context->multiprocessors ? 1 : 2;
+    while (held < NORM_MOST_HELD && ceil_div(packs, held) > NORM_MOST_THREADS / 2)
+        held *= 2;
+    return held;
+}
+
+/* The layout for the tensors of these indices (the first one present). most: threads a row where a
+ * thread holds as many packs as it can, without edges or with. */
+template <typename T>
+static norm_layout norm_layout_of(const tnl_call *call, const int *index, int count,
+                                  unsigned most_without, unsigned most_with) {
+    const tnl_tensor *tensor[TNL_MAX_TENSORS];
+    bool whole = true;
+    for (int i = 0; i < count; i++) {
+        tensor[i] = &call->tensor[index[i]];
+        whole = whole && (!tensor[i]->data || tnl_allows_16_bytes(tensor[i]));
+    }
+    const bool edges = !whole && norm_allows_edges(tensor, count);
+    const int width = whole || edges ? pack<T>::size : 1;
+    const int64_t m = call->dim[DIM_M];
+    const unsigned packs = (unsigned)ceil_div(call->dim[DIM_HIDDEN], width);
+    const int held = whole ? norm_held(call, packs) : NORM_MOST_HELD;
+    unsigned x = norm_threads(packs, held, edges ? most_with : most_without);
+    if (edges && x < 2 * NORM_EDGE)
+        x = 2 * NORM_EDGE;
+    unsigned y = x < NORM_THREADS ? NORM_THREADS / x : 1;
+    while (y > 1 && ceil_div(m, y) < call->context->multiprocessors)
+        y /= 2;
+    return {width, held, edges, dim3(x, y), (unsigned)ceil_div(m, y)};
 }
 
 #endif

@@ -1,0 +1,38 @@
+/*
+ * Kernels that follow one another without a gap. From Hopper on, a kernel launched here may be
+ * brought onto the device while the one before it on the stream still runs; what it does before
+ * await_previous() runs beside that one. So a kernel launched here calls await_previous() in every
+ * thread, before it touches memory that another kernel may write to, or read what it writes.
+ */
+#ifndef TNL_KERNELS_COMMON_CUDA_LAUNCH_CUH
+#define TNL_KERNELS_COMMON_CUDA_LAUNCH_CUH
+
+#include "kernels/common/cuda.cuh"
+
+/* Wait until the kernels before this one have ended and their stores are seen. Then the next
+ * kernel may be brought in, as soon as every block of this one has come here. */
+static __device__ __forceinline__ void await_previous() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+/* Launch a kernel that calls await_previous(). */
+template <typename... Parameters>
+static tnl_status tnl_launch(const tnl_call *call, void (*kernel)(Parameters...), dim3 grid,
+                             dim3 block, size_t shared, Parameters... arguments) {
+    cudaLaunchAttribute early;
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared;
+    config.stream = tnl_stream(call);
+    config.attrs = &early;
+    config.numAttrs = call->context->compute_capability >= 90 ? 1 : 0;
+    return tnl_cuda_status(call, cudaLaunchKernelEx(&config, kernel, arguments...));
+}
+
+#endif
