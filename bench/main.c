@@ -232,6 +232,8 @@ static bool report(const bench_runner *runner, const char *text, const row_list 
     bool kept = run && results_merge(path, run, rows, !shim_filters());
     if (run && !shim_displays())
         results_print(run);
+    if (run && !shim_displays())
+        results_print_choices(run);
     if (run && old)
         results_compare(run, old);
     if (kept && !shim_displays())

@@ -24,6 +24,9 @@ double results_number(const json_t *row, const char *key); /* NAN: not there */
 
 /* The rows of a run as a table on the screen. */
 void results_print(const json_t *run);
+/* At how many of a run's sizes the row that the table of variants chooses, the last that takes the
+ * call, is within 5 % of the fastest; and a line for each where it is not. Returns their number. */
+int results_print_choices(const json_t *run);
 /* The rows of a run beside the same ones of an older one: what became faster or slower by more
  * than the spread of either. */
 void results_compare(const json_t *run, const json_t *old);

@@ -1,4 +1,5 @@
-/* Results on the screen: the table that ends a run, and the comparison of two. */
+/* Results on the screen: the table that ends a run, what the table of variants chooses, and the
+ * comparison of two runs. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -62,6 +63,51 @@ void results_print(const json_t *run) {
         print_share(row, "gemm_share");
         puts("");
     }
+}
+
+/* ---- choices ------------------------------------------------------------------------------ */
+
+/* Whether the table may choose this row: it has a time and runs not only when named. */
+static bool may_be_chosen(const json_t *row) {
+    return !error_of(row) && !json_is_true(json_object_get(row, "only_named")) &&
+           !isnan(results_number(row, "copy_share"));
+}
+
+static bool same_problem(const name_parts *a, const name_parts *b) {
+    return strcmp(a->operator_, b->operator_) == 0 && strcmp(a->rest, b->rest) == 0;
+}
+
+int results_print_choices(const json_t *run) {
+    const double allowed = 1.05;
+    const json_t *rows = json_object_get(run, "benchmarks");
+    int problems = 0, slow = 0;
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *chosen = json_array_get(rows, i), *fastest = chosen;
+        const name_parts name = split(results_name(chosen));
+        bool last = may_be_chosen(chosen);
+        for (size_t j = 0; last && j < json_array_size(rows); j++) {
+            const json_t *row = json_array_get(rows, j);
+            const name_parts other = split(results_name(row));
+            if (j == i || !may_be_chosen(row) || !same_problem(&name, &other))
+                continue;
+            last = j < i;
+            if (results_number(row, "real_time") < results_number(fastest, "real_time"))
+                fastest = row;
+        }
+        if (!last)
+            continue;
+        problems++;
+        const double ratio =
+            results_number(chosen, "real_time") / results_number(fastest, "real_time");
+        if (ratio <= allowed)
+            continue;
+        slow++;
+        printf("chosen, but not the fastest: %s, %.2f times %s's\n", results_name(chosen), ratio,
+               split(results_name(fastest)).variant);
+    }
+    printf("at %d of %d sizes the row that the table chooses is within %.0f %% of the fastest\n",
+           problems - slow, problems, 100 * (allowed - 1));
+    return slow;
 }
 
 /* ---- comparison ---------------------------------------------------------------------------- */

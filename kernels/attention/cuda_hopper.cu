@@ -1,7 +1,24 @@
 /*
  * Attention at the speed of memory on compute capability 9.0: the chunked rows' mathematics with
- * TMA, wgmma and warps of their own for loading, for the state and for the outputs
- * (cuda_hopper_memory.cuh has the plan of a block, cuda_hopper_sweep.cuh the equations).
+ * TMA, wgmma and warps of their own for loading, for the state, for the outputs and for storing
+ * them. cuda_hopper_memory.cuh has the tiles of a block, its shared memory and its pipeline;
+ * cuda_hopper_state.cuh and cuda_hopper_sweep.cuh the equations; here is how a call is divided.
+ *
+ * A chunk of 64 tokens and 128 columns is 2,048 cycles for the tensor cores and, at 128 bytes a
+ * cycle, some 2,300 for shared memory; the memory's rate leaves a block 3,900. What was tried, as
+ * cycles a chunk of few blocks, whose memory is not shared (128 columns | 64):
+ *
+ *     one output group, groups in step, a thread of it storing by TMA             3,500 | 2,200
+ *     the next chunk's weights and scores made under this one's products          3,440 | 2,380
+ *         products with an operand in registers hold their warps up until nearly their end, so
+ *         that nothing of the same warp runs beside them
+ *     weights in packed bfloat16 arithmetic, three instructions a pair for twelve  3,380
+ *     state groups take turns at the tensor cores                                  3,270 | 2,280
+ *     two output groups of 64 columns beside two state groups                            | 2,070
+ *     a warp that stores for the output groups                                     3,130
+ *
+ * Not worth it: scores of four warps in two parts for long sequences (256 cycles more, and no
+ * error that counts); states in step with two tiles a group for 64 columns (2,280).
  */
 #include "kernels/attention/cuda_hopper_sweep.cuh"
 #include "kernels/attention/cuda_segments.cuh"

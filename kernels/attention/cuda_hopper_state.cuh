@@ -84,11 +84,12 @@ template <int TILES, int OUTER> struct hopper_state {
 
     /* at = the state before the block's segment, from at, that before the sequence, and the states
      * at the ends of the segments between: each counts `passed` times less a segment later. */
+    template <int INNER>
     __device__ __forceinline__ void add_ends(const hopper_place &place, float passed) {
         const product &p = *place.p;
         const states_view &ends = *place.ends;
         const segment &s = place.part.s;
-        const bool whole = p.inner % 64 == 0 && place.part.column + OUTER <= p.outer;
+        const bool whole = p.inner == INNER && place.part.column + OUTER <= p.outer;
         const int stride = (int)(p.transposed ? ends.outer : ends.inner);
         const float *from = ends.data + s.first_end * ends.sequence + place.part.head * ends.head +
                             place.part.column * ends.outer;
@@ -102,6 +103,28 @@ template <int TILES, int OUTER> struct hopper_state {
                 add_whole<false>(from, stride, passed);
             }
         }
+    }
+
+    /* The state at the end of the block's segment, to the workspace: [inner,outer]. */
+    template <int INNER> __device__ __forceinline__ void store_end(const hopper_place &place) {
+        const states_view &ends = *place.ends;
+        const segment &s = place.part.s;
+        if (place.p->inner != INNER || place.part.column + OUTER > place.p->outer) {
+            store(ends, s.first_end + s.index, place);
+            return;
+        }
+        const int stride = (int)ends.inner;
+        float *to = ends.data + (s.first_end + s.index) * ends.sequence +
+                    place.part.head * ends.head + place.part.column +
+                    (top + lane_index() / 4) * stride + lane_index() % 4 * 2;
+#pragma unroll
+        for (int i = 0; i < TILES; i++)
+#pragma unroll
+            for (int half = 0; half < 2; half++)
+#pragma unroll
+                for (int j = 0; j < OUTER / 8; j++)
+                    *(float2 *)(to + (64 * i + 8 * half) * stride + 8 * j) =
+                        make_float2(at[i][j][2 * half], at[i][j][2 * half + 1]);
     }
 
     __device__ __forceinline__ void store(const states_view &view, int64_t number,
@@ -298,7 +321,7 @@ static __device__ __forceinline__ void run_state(const M &shared, const hopper_p
         if (p.state_in.data)
             state.add(p.state_in, s.sequence, at);
         wait_for_kernel_before();
-        state.add_ends(at, decay_by(rate, (float)segment_length));
+        state.template add_ends<INNER>(at, decay_by(rate, (float)segment_length));
         if (at.chunks > 0)
             publish<T, INNER>(shared, state, 0, s.tokens <= TILE);
     }
@@ -313,7 +336,7 @@ static __device__ __forceinline__ void run_state(const M &shared, const hopper_p
             publish<T, INNER>(shared, state, chunk + 1, false);
     }
     if constexpr (!OUTPUTS)
-        state.store(*at.ends, s.first_end + s.index, at);
+        state.template store_end<INNER>(at);
     else if (at.part.last && p.state_out.data)
         state.store(p.state_out, s.sequence, at);
 }
