@@ -17,8 +17,9 @@
  *     two output groups of 64 columns beside two state groups                            | 2,070
  *     a warp that stores for the output groups                                     3,130
  *
- * Not worth it: scores of four warps in two parts for long sequences (256 cycles more, and no
- * error that counts); states in step with two tiles a group for 64 columns (2,280).
+ * Not worth it: the next chunk's scores started before this one's are weighed (4,300: two sets of
+ * scores in registers); scores of four warps in two parts for long sequences (256 cycles more, and
+ * no error that counts); states in step with two tiles a group for 64 columns (2,280).
  */
 #include "kernels/attention/cuda_hopper_sweep.cuh"
 #include "kernels/attention/cuda_segments.cuh"
@@ -64,7 +65,7 @@ static double sweep_time(const tnl_call *call, chunk_cost cost, double blocks, d
  * A packed batch is taken for one of equally long sequences.
  */
 static hopper_plan plan(const tnl_call *call) {
-    constexpr chunk_cost OUTPUTS[2] = {{1.05, 0.0091}, {1.6, 0.016}};
+    constexpr chunk_cost OUTPUTS[2] = {{1.1, 0.0091}, {1.7, 0.016}};
     constexpr chunk_cost STATES[2] = {{0.51, 0.006}, {0.73, 0.008}};
     constexpr double LAUNCH = 9, ADDED[2] = {0.9, 1.7};
     const int64_t sequences = call->dim[DIM_S], n = call->dim[DIM_N];

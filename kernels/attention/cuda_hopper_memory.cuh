@@ -49,15 +49,14 @@ template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_shape {
     static constexpr int OUTPUT_GROUPS = !OUTPUTS ? 0 : OUTER == 64 && INNER <= 128 ? 2 : 1;
     static constexpr int GROUPS = STATE_GROUPS + OUTPUT_GROUPS;
     static constexpr int THREADS = GROUP * (GROUPS + 1);
-    /* A thread's registers at the start; then the loader's, and those of the others: wide outputs
-     * need more than states, and so do outputs where there are four groups. */
+    /* A thread's registers at the start; then the loader's, and those of the others: where there
+     * are two groups of each kind, outputs need more than states. */
     static constexpr int REGISTERS = 65536 / THREADS / 8 * 8, LOADER_REGISTERS = 32;
     static constexpr int GROUP_REGISTERS =
         (REGISTERS * (GROUPS + 1) - LOADER_REGISTERS) / GROUPS / 8 * 8;
-    static constexpr int MORE = GROUPS == 4 ? 8 : OUTER == 128 ? 16 : 0;
+    static constexpr int MORE = GROUPS == 4 ? 8 : 0;
     static constexpr int STATE_REGISTERS = GROUP_REGISTERS - MORE;
-    static constexpr int OUTPUT_REGISTERS =
-        GROUP_REGISTERS + (OUTPUT_GROUPS > 0 ? MORE * STATE_GROUPS / OUTPUT_GROUPS : 0);
+    static constexpr int OUTPUT_REGISTERS = GROUP_REGISTERS + MORE;
     static constexpr int X_PANELS = OUTPUTS ? INNER / 64 : 0;
     static constexpr int Y_PANELS = INNER / 64, Z_PANELS = OUTER / 64;
     static constexpr int STAGE_BYTES = (X_PANELS + Y_PANELS + Z_PANELS) * PANEL_BYTES;
@@ -182,7 +181,6 @@ static __device__ __forceinline__ void clear_rows(const M &shared, const hopper_
         *(uint4 *)(y + i / (count * 8) * PANEL + (first + i / 8 % count) * PANEL_COLUMNS +
                    i % 8 * 8) = make_uint4(0, 0, 0, 0);
     fence_async_proxy();
-    __syncwarp();
 }
 
 /* Start loading a chunk into a stage. */
@@ -223,8 +221,7 @@ static __device__ __forceinline__ void run_loader(const M &shared, const hopper_
         return;
     barrier_wait(&tables.full[last % STAGES], last / STAGES & 1);
     clear_rows<T>(shared, at, last, last % STAGES);
-    if (lane_index() == 0)
-        barrier_arrive(&tables.cleared);
+    barrier_arrive(&tables.cleared);
 }
 
 /* Wait until a chunk's tiles are there. */

@@ -119,9 +119,9 @@ static __device__ __forceinline__ void start_state_product(const M &shared, int 
     wgmma_commit();
 }
 
-/* From scores, and X S under way (AHEAD: and other scores behind it), to X S with its decay, in
- * `sum`, and P as a part; both in units of 2^unit. `row`: the lane's first row of the tile. */
-template <typename T, sequence_size CHUNKS, bool AHEAD, typename M, int N>
+/* From scores, and X S under way, to X S with its decay, in `sum`, and P as a part; both in units
+ * of 2^unit. `row`: the lane's first row of the tile. */
+template <typename T, sequence_size CHUNKS, typename M, int N>
 static __device__ __forceinline__ void
 weigh_outputs(const M &shared, const hopper_place &at, int chunk, int row,
               float (&score)[TILE / 8][4], float (&sum)[N][4], scores_part &part, int (&unit)[2]) {
@@ -130,7 +130,7 @@ weigh_outputs(const M &shared, const hopper_place &at, int chunk, int row,
     mask_scores(score, tables.mask, row);
     if constexpr (!UNITS)
         pack_scores<T, CHUNKS>(score, part);
-    wgmma_wait<AHEAD ? 1 : 0>();
+    wgmma_wait<0>();
     pin(sum);
     first_units<T>(unit);
     const float scale = UNITS ? power_of_two(tables.unit[chunk % 2] - LEAST_UNIT) : 1;
@@ -164,59 +164,42 @@ static __device__ __forceinline__ void hand_over(const M &shared, int group, int
         barrier_arrive(&tables.out_full[group]);
 }
 
-/* A chunk's outputs from its scores; the next chunk's scores are started meanwhile, where registers
- * allow it (AHEAD) before this one's are weighed. Behind the last chunk that chunk's are made
- * again: there is no branch among the products. */
-template <typename T, int INNER, int OUTER, sequence_size CHUNKS, bool AHEAD, typename M>
-static __device__ __forceinline__ void
-compute_outputs(const M &shared, const hopper_place &at, int group, int chunk,
-                float (&score)[TILE / 8][4], float (&next_score)[TILE / 8][4]) {
-    constexpr int STEP = M::shape::OUTPUT_GROUPS;
-    const int stage = chunk % M::shape::STAGES,
-              next = chunk + STEP < at.chunks ? chunk + STEP : chunk;
-    const int row = threadIdx.x % GROUP / 32 * 16 + lane_index() / 4;
-    float sum[OUTER / 8][4];
-    scores_part part;
-    int unit[2];
-    start_state_product<T, INNER, CHUNKS>(shared, chunk, sum);
-    if constexpr (AHEAD)
-        start_scores<T, INNER>(shared, at, next, next_score);
-    weigh_outputs<T, CHUNKS, AHEAD>(shared, at, chunk, row, score, sum, part, unit);
-    add_scores_product<CHUNKS>(sum, part, shared.z(stage));
-    wgmma_wait<0>();
-    pin(sum);
-    pin(next_score);
-    __syncwarp();
-    if (lane_index() == 0)
-        barrier_arrive(&shared.tables().empty[stage]);
-    if constexpr (!AHEAD)
-        start_scores<T, INNER>(shared, at, next, next_score);
-    leave_units<T>(sum, unit);
-    hand_over<T, OUTER>(shared, group, chunk / STEP, sum);
-    if constexpr (!AHEAD) {
-        wgmma_wait<0>();
-        pin(next_score);
-    }
-}
-
 /* An output group's way through its segment: chunks from `group` on, as many on as there are
- * groups. */
+ * groups. The next chunk's scores are under way while outputs are stored. */
 template <typename T, int INNER, int OUTER, sequence_size CHUNKS, typename M>
 static __device__ __forceinline__ void run_outputs(const M &shared, const hopper_place &at,
                                                    int group) {
     constexpr int STEP = M::shape::OUTPUT_GROUPS;
-    constexpr bool AHEAD = CHUNKS == MANY_CHUNKS && OUTER == 128;
-    float score[2][TILE / 8][4];
+    /* Two-part scores, and float16's units, leave no registers for the next scores beside them. */
+    constexpr bool AHEAD = CHUNKS == MANY_CHUNKS && !std::is_same_v<T, __half>;
+    const int row = threadIdx.x % GROUP / 32 * 16 + lane_index() / 4;
+    float score[TILE / 8][4], sum[OUTER / 8][4];
     if (group >= at.chunks)
         return;
-    start_scores<T, INNER>(shared, at, group, score[0]);
+    start_scores<T, INNER>(shared, at, group, score);
     wgmma_wait<0>();
-    pin(score[0]);
+    pin(score);
     for (int chunk = group; chunk < at.chunks; chunk += STEP) {
-        compute_outputs<T, INNER, OUTER, CHUNKS, AHEAD>(shared, at, group, chunk, score[0],
-                                                        score[AHEAD ? 1 : 0]);
+        const int stage = chunk % M::shape::STAGES;
+        scores_part part;
+        int unit[2];
+        start_state_product<T, INNER, CHUNKS>(shared, chunk, sum);
+        weigh_outputs<T, CHUNKS>(shared, at, chunk, row, score, sum, part, unit);
+        add_scores_product<CHUNKS>(sum, part, shared.z(stage));
+        /* Behind the last chunk that chunk's again: there is no branch among the products. */
+        if constexpr (!AHEAD)
+            wgmma_wait<0>();
+        start_scores<T, INNER>(shared, at, chunk + STEP < at.chunks ? chunk + STEP : chunk, score);
         if constexpr (AHEAD)
-            memcpy(score[0], score[1], sizeof score[0]);
+            wgmma_wait<1>();
+        pin(sum);
+        __syncwarp();
+        if (lane_index() == 0)
+            barrier_arrive(&shared.tables().empty[stage]);
+        leave_units<T>(sum, unit);
+        hand_over<T, OUTER>(shared, group, chunk / STEP, sum);
+        wgmma_wait<0>();
+        pin(score);
     }
 }
 
@@ -277,7 +260,7 @@ template <typename M> static __device__ __forceinline__ void make_barriers(const
         barrier_init(&tables.out_full[i], 4);
         barrier_init(&tables.out_empty[i], 1);
     }
-    barrier_init(&tables.cleared, 1);
+    barrier_init(&tables.cleared, 32);
     barrier_init_fence();
 }
 
