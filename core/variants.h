@@ -56,15 +56,19 @@ CUDA(attention_forward_backward, chunked, 80, TNL_ALL_FLOATS, "forward and backw
 
 CPU(sglu_gate, blas, TNL_F32, "two GEMMs and a product")
 CUDA(sglu_gate, cublas, 80, TNL_ALL_FLOATS, "two GEMMs and a product")
+CUDA(sglu_gate, hopper, 90, TNL_ALL_FLOATS & ~TNL_F32, "one GEMM with both weights by TMA and wgmma, the product in registers")
 CPU(sglu_down, blas, TNL_F32, "a GEMM")
 CUDA(sglu_down, cublas, 80, TNL_ALL_FLOATS, "a GEMM")
+CUDA(sglu_down, hopper, 90, TNL_ALL_FLOATS & ~TNL_F32, "a GEMM by TMA and wgmma")
 CPU(sglu_forward, blas, TNL_F32, "three GEMMs and a product")
 CUDA(sglu_forward, cublas, 80, TNL_ALL_FLOATS, "three GEMMs and a product")
+CUDA(sglu_forward, hopper, 90, TNL_ALL_FLOATS & ~TNL_F32, "the gate's GEMM with its product in registers, then a GEMM")
 CPU(sglu_backward, blas, TNL_F32, "GEMMs, with the products between them elementwise")
 CUDA(sglu_backward, cublas, 80, TNL_ALL_FLOATS, "GEMMs, with the products between them elementwise")
 
 CPU(qkvu_projection_forward, blas, TNL_F32, "GEMMs, then the activation on Q and K")
 CUDA(qkvu_projection_forward, cublas, 80, TNL_ALL_FLOATS, "a GEMM, then the activation on Q and K")
+CUDA(qkvu_projection_forward, hopper, 90, TNL_ALL_FLOATS & ~TNL_F32, "a GEMM by TMA and wgmma, swish in its epilogue")
 CPU(qkvu_projection_backward, blas, TNL_F32, "the activation's gradient, then GEMMs")
 CUDA(qkvu_projection_backward, cublas, 80, TNL_ALL_FLOATS, "the activation's gradient, then GEMMs")
 

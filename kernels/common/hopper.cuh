@@ -176,6 +176,63 @@ static __device__ __forceinline__ void fence_async_proxy() {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+/* Four 8 x 8 matrices of 16-bit elements to shared memory: the inverse of load_matrices(). */
+static __device__ __forceinline__ void store_matrices(void *row, const uint32_t (&m)[4]) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(
+                     shared_address(row)),
+                 "r"(m[0]), "r"(m[1]), "r"(m[2]), "r"(m[3])
+                 : "memory");
+}
+
+/* ---- registers ------------------------------------------------------------------------------ */
+
+/* A warpgroup gives registers of its threads back down to COUNT each, or takes what others have
+ * given up to COUNT, a multiple of 8. */
+template <int COUNT> static __device__ __forceinline__ void give_registers() {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT));
+}
+
+template <int COUNT> static __device__ __forceinline__ void take_registers() {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
+}
+
+/* ---- clusters ------------------------------------------------------------------------------- */
+
+static __device__ __forceinline__ int cluster_rank() {
+    uint32_t rank;
+    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return (int)rank;
+}
+
+/* A barrier among all threads of the cluster. */
+static __device__ __forceinline__ void cluster_sync() {
+    asm volatile("barrier.cluster.arrive.release.aligned;\n"
+                 "barrier.cluster.wait.acquire.aligned;" ::
+                     : "memory");
+}
+
+/* Arrive at this barrier's counterpart in the block of that rank. */
+static __device__ __forceinline__ void barrier_arrive_at(barrier *b, int rank) {
+    asm volatile("{\n"
+                 ".reg .b32 there;\n"
+                 "mapa.shared::cluster.u32 there, %0, %1;\n"
+                 "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n"
+                 "}" ::"r"(shared_address(b)),
+                 "r"(rank)
+                 : "memory");
+}
+
+/* Copy a box into the same place of each block whose bit is set in `ranks`; its bytes count on that
+ * block's own barrier. */
+static __device__ __forceinline__ void tma_load_to(int ranks, void *shared, const CUtensorMap *map,
+                                                   barrier *b, int c0, int c1) {
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+                 ".multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(
+                     shared_address(shared)),
+                 "l"(map), "r"(shared_address(b)), "r"(c0), "r"(c1), "h"((uint16_t)ranks)
+                 : "memory");
+}
+
 /* ---- TMA ----------------------------------------------------------------------------------- */
 
 static __device__ __forceinline__ void prefetch_map(const CUtensorMap *map) {

@@ -1,0 +1,74 @@
+/*
+ * The packed projection (eq. 4) on Hopper: X W^T, with swish on the columns of Q and K while a tile
+ * is in registers, so that the activation has no pass over memory of its own.
+ */
+#include "kernels/common/cuda_activation.cuh"
+#include "kernels/common/hopper_gemm.cuh"
+
+namespace {
+
+using namespace hopper_gemm;
+
+/* y = swish of the product in the first `activated` columns, elsewhere the product. */
+template <bool KEEPS> struct projection_output {
+    CUtensorMap y, preactivation; /* the latter has no columns but those */
+    int activated;
+
+#ifdef TNL_HOPPER_CODE
+    template <typename T>
+    __device__ __forceinline__ void write(const float (&c)[32][4], writer<T> &to, int row,
+                                          int column) const {
+        const int pair = threadIdx.x % 4 * 2; /* the thread's first column in a fragment */
+#pragma unroll
+        for (int panel = 0; panel < 2 * HALF / PANEL_COLUMNS; panel++) {
+            const int first = 2 * column * HALF + panel * PANEL_COLUMNS;
+            if (first >= activated) {
+                to.write(&y, row, first, c, panel * 8);
+                continue;
+            }
+            to.write(&y, row, first, [&](int j, float(&value)[4]) {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    const float z = c[panel * 8 + j][i];
+                    value[i] = first + 8 * j + pair + i % 2 < activated ? swish<T>(z) : z;
+                }
+            });
+            if constexpr (KEEPS)
+                to.write(&preactivation, row, first, c, panel * 8);
+        }
+    }
+#endif
+};
+
+const char *rejects(const tnl_call *call) {
+    const tnl_tensor *tensor = call->tensor;
+    if (tensor[PROJ_THETA].data)
+        return "has no LRPE";
+    for (const int i : {PROJ_X, PROJ_W, PROJ_Y, PROJ_PREACTIVATION})
+        if (tensor[i].data && !tnl_allows_tensor_map(&tensor[i]))
+            return "wants rows, strides and pointers of 16 bytes";
+    return rejects_device(call);
+}
+
+template <bool KEEPS> tnl_status project(const tnl_call *call) {
+    const tnl_tensor *tensor = call->tensor;
+    arguments<projection_output<KEEPS>> at;
+    at.output.activated = (int)call->dim[DIM_QK];
+    tnl_status status = set_operands(call, &tensor[PROJ_X], {&tensor[PROJ_W], NULL}, &at);
+    if (status == TNL_OK)
+        status = make_map(call, &tensor[PROJ_Y], WARP_ROWS, &at.output.y);
+    if (KEEPS && status == TNL_OK)
+        status = make_map(call, &tensor[PROJ_PREACTIVATION], WARP_ROWS, &at.output.preactivation);
+    if (status != TNL_OK)
+        return status;
+    return call->type == TNL_FLOAT16 ? launch<__half>(call, at) : launch<__nv_bfloat16>(call, at);
+}
+
+tnl_status forward(const tnl_call *call) {
+    return call->tensor[PROJ_PREACTIVATION].data ? project<true>(call) : project<false>(call);
+}
+
+} // namespace
+
+const tnl_kernel tnl_cuda_qkvu_projection_forward_hopper = {
+    .launch = forward, .rejects = rejects, .deterministic = true};
