@@ -211,12 +211,14 @@ static __device__ __forceinline__ void cluster_sync() {
                      : "memory");
 }
 
-/* Arrive at this barrier's counterpart in the block of that rank. */
+/* Arrive at this barrier's counterpart in the block of that rank. It orders no writes of this thread
+ * for that block: a release at the cluster's scope would wait for all memory, and reads by wgmma
+ * and TMA, which have ended, need none. */
 static __device__ __forceinline__ void barrier_arrive_at(barrier *b, int rank) {
     asm volatile("{\n"
                  ".reg .b32 there;\n"
                  "mapa.shared::cluster.u32 there, %0, %1;\n"
-                 "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n"
+                 "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
                  "}" ::"r"(shared_address(b)),
                  "r"(rank)
                  : "memory");
@@ -226,11 +228,11 @@ static __device__ __forceinline__ void barrier_arrive_at(barrier *b, int rank) {
  * block's own barrier. */
 static __device__ __forceinline__ void tma_load_to(int ranks, void *shared, const CUtensorMap *map,
                                                    barrier *b, int c0, int c1) {
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-                 ".multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(
-                     shared_address(shared)),
-                 "l"(map), "r"(shared_address(b)), "r"(c0), "r"(c1), "h"((uint16_t)ranks)
-                 : "memory");
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+        ".multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(shared_address(shared)),
+        "l"(map), "r"(shared_address(b)), "r"(c0), "r"(c1), "h"((uint16_t)ranks)
+        : "memory");
 }
 
 /* ---- TMA ----------------------------------------------------------------------------------- */

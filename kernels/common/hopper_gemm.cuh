@@ -22,13 +22,13 @@
 
 namespace hopper_gemm {
 
-constexpr int ROWS = 128;       /* of a block's tile */
-constexpr int HALF = 128;       /* columns of a half of it */
-constexpr int DEPTH = 64;       /* of a stage: a panel's columns */
+constexpr int ROWS = 128; /* of a block's tile */
+constexpr int HALF = 128; /* columns of a half of it */
+constexpr int DEPTH = 64; /* of a stage: a panel's columns */
 constexpr int STAGES = 4;
 constexpr int CLUSTER = 2;
-constexpr int MULTIPLIERS = 2;  /* warpgroups */
-constexpr int WARPGROUP = 128;  /* threads */
+constexpr int MULTIPLIERS = 2; /* warpgroups */
+constexpr int WARPGROUP = 128; /* threads */
 constexpr int THREADS = (1 + MULTIPLIERS) * WARPGROUP;
 constexpr int WARPS = MULTIPLIERS * WARPGROUP / 32; /* that multiply */
 constexpr int WARP_ROWS = 16;
@@ -77,8 +77,7 @@ struct stage_ring {
     int slot = 0, parity = 0;
 
     __device__ explicit stage_ring(unsigned char *shared)
-        : stages(shared), full((barrier *)(shared + BARRIERS_AT)), empty(full + STAGES) {
-    }
+        : stages(shared), full((barrier *)(shared + BARRIERS_AT)), empty(full + STAGES) {}
     __device__ unsigned char *stage() const {
         return stages + slot * STAGE_BYTES;
     }
@@ -102,7 +101,8 @@ struct stage_ring {
 
 /* One thread: fetch what the block's tiles need. */
 template <typename Output>
-static __device__ void fetch(const arguments<Output> &at, stage_ring &ring, int cluster, int clusters) {
+static __device__ void fetch(const arguments<Output> &at, stage_ring &ring, int cluster,
+                             int clusters) {
     const int rank = cluster_rank();
     for (int tile = cluster; tile < at.order.rows * at.order.columns; tile += clusters) {
         int row, column;
@@ -155,8 +155,7 @@ template <typename T> struct writer {
     unsigned char *panels;
     int turn = 0;
 
-    __device__ explicit writer(unsigned char *of_the_warp) : panels(of_the_warp) {
-    }
+    __device__ explicit writer(unsigned char *of_the_warp) : panels(of_the_warp) {}
     /* 64 columns: value(j, v) gives fragment j of 8 columns as v[4], like C in mma.cuh. The map's
      * boxes have 16 rows. */
     template <typename F>

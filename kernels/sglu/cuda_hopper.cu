@@ -102,9 +102,11 @@ tnl_status down(const tnl_call *call, const tnl_tensor *p, const tnl_tensor *wo,
 
 tnl_status launch_gate(const tnl_call *call) {
     const tnl_tensor *tensor = call->tensor;
-    return (tensor[SGLU_GATE_V].data ? gate<true> : gate<false>)(
-        call, &tensor[SGLU_GATE_X], &tensor[SGLU_GATE_WV], &tensor[SGLU_GATE_WU],
-        &tensor[SGLU_GATE_P], &tensor[SGLU_GATE_V], &tensor[SGLU_GATE_U]);
+    return (tensor[SGLU_GATE_V].data ? gate<true>
+                                     : gate<false>)(call, &tensor[SGLU_GATE_X],
+                                                    &tensor[SGLU_GATE_WV], &tensor[SGLU_GATE_WU],
+                                                    &tensor[SGLU_GATE_P], &tensor[SGLU_GATE_V],
+                                                    &tensor[SGLU_GATE_U]);
 }
 
 tnl_status launch_down(const tnl_call *call) {
@@ -122,9 +124,10 @@ tnl_status launch_forward(const tnl_call *call) {
     const tnl_tensor *tensor = call->tensor;
     const int64_t m = call->dim[DIM_M], g = call->dim[DIM_G];
     const tnl_tensor p = {call->workspace, call->type, 2, {m, g}, {g, 1}};
-    const tnl_status status = (tensor[SGLU_V].data ? gate<true> : gate<false>)(
-        call, &tensor[SGLU_X], &tensor[SGLU_WV], &tensor[SGLU_WU], &p, &tensor[SGLU_V],
-        &tensor[SGLU_U]);
+    const tnl_status status =
+        (tensor[SGLU_V].data ? gate<true> : gate<false>)(call, &tensor[SGLU_X], &tensor[SGLU_WV],
+                                                         &tensor[SGLU_WU], &p, &tensor[SGLU_V],
+                                                         &tensor[SGLU_U]);
     return status == TNL_OK ? down(call, &p, &tensor[SGLU_WO], &tensor[SGLU_Y]) : status;
 }
 
