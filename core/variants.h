@@ -68,6 +68,7 @@ CUDA(sglu_forward, hopper, 90, TNL_ALL_FLOATS & ~TNL_F32, "the gate's GEMM with 
 CUDA(sglu_forward, streaming, 80, TNL_ALL_FLOATS & ~TNL_F32, "a few rows: the weights read once, from memory to registers")
 CPU(sglu_backward, blas, TNL_F32, "GEMMs, with the products between them elementwise")
 CUDA(sglu_backward, cublas, 80, TNL_ALL_FLOATS, "GEMMs, with the products between them elementwise")
+CUDA(sglu_backward, hopper, 90, TNL_ALL_FLOATS & ~TNL_F32, "products between the GEMMs in their epilogues, dX in one GEMM")
 
 CPU(qkvu_projection_forward, blas, TNL_F32, "GEMMs, then the activation on Q and K")
 CUDA(qkvu_projection_forward, cublas, 80, TNL_ALL_FLOATS, "a GEMM, then the activation on Q and K")

@@ -1,19 +1,21 @@
 /*
- * A matrix product on Hopper for 16-bit types, C = A B^T with A [m,k] and B [n,k], sums in float32,
- * and what becomes of a tile of C while it is in registers: the Output of the kernel.
+ * A matrix product on Hopper for 16-bit types, A [m,k] with B [n,k] or, with B_MN, [k,n]; sums in
+ * float32; and what becomes of a tile of it while it is in registers: the Output of the kernel.
  *
  * A block makes tiles of 128 rows and 256 columns, one after another. Warpgroup 0 fetches: one of
  * its threads keeps STAGES stages of the operands on their way by TMA. Warpgroups 1 and 2 multiply,
  * 64 rows each, and write their results out by TMA while the stages of the next tile come in; the
  * second of them runs a stage behind the first, so that one's output falls into the other's
- * products. The 256 rows of B come as two halves, which may be of two matrices: a product with
- * both shares A's tiles.
+ * products. The 256 columns come as two halves; of two matrices B [n,k], a product with both
+ * shares A's tiles. With B_MN the products of two pairs of matrices may be added.
  *
- * Two blocks, a cluster, have tiles side by side in M: each fetches one half of B for both.
+ * Two blocks, a cluster, have tiles side by side in M: each fetches one half of B for both. Where
+ * there are rows for one tile alone, blocks work alone.
  *
  * Shared memory:
  *     stage 0 | stage 1 | stage 2 | stage 3 | a writer's panels, for each of 8 warps | barriers
- * a stage: A, 128 rows of 64 elements | B, 256 rows of 64 elements, the two halves after another.
+ * a stage: A, 128 rows of 64 elements | B, 256 rows of 64 elements, the two halves after another;
+ * with B_MN its four panels of 64 columns, 64 steps of k each.
  */
 #ifndef TNL_KERNELS_COMMON_HOPPER_GEMM_CUH
 #define TNL_KERNELS_COMMON_HOPPER_GEMM_CUH
@@ -26,7 +28,6 @@ constexpr int ROWS = 128; /* of a block's tile */
 constexpr int HALF = 128; /* columns of a half of it */
 constexpr int DEPTH = 64; /* of a stage: a panel's columns */
 constexpr int STAGES = 4;
-constexpr int CLUSTER = 2;
 constexpr int MULTIPLIERS = 2; /* warpgroups */
 constexpr int WARPGROUP = 128; /* threads */
 constexpr int THREADS = (1 + MULTIPLIERS) * WARPGROUP;
@@ -39,6 +40,7 @@ constexpr int FETCHER_REGISTERS = 40, MULTIPLIER_REGISTERS = 232;
 
 constexpr int A_BYTES = ROWS * PANEL_ROW_BYTES;
 constexpr int HALF_BYTES = HALF * PANEL_ROW_BYTES;
+constexpr int MN_PANEL_BYTES = DEPTH * PANEL_ROW_BYTES;
 constexpr int STAGE_BYTES = A_BYTES + 2 * HALF_BYTES;
 constexpr int WRITER_PANELS = 2, WRITER_PANEL_BYTES = WARP_ROWS * PANEL_ROW_BYTES;
 constexpr int BARRIERS_AT = STAGES * STAGE_BYTES + WARPS * WRITER_PANELS * WRITER_PANEL_BYTES;
@@ -59,9 +61,11 @@ struct tile_order {
 };
 
 template <typename Output> struct arguments {
-    CUtensorMap a, b[2]; /* b: of the matrix that each half is of; boxes of ROWS and HALF rows */
-    int step, second;    /* half i of tile column j begins at row step j + second i of B */
-    int stages;          /* of a tile: k in panels */
+    CUtensorMap a[2], b[2]; /* boxes: of a ROWS rows, of b HALF rows, or with B_MN DEPTH rows */
+    int step, second;       /* half i of tile column j begins at row step j + second i of B [n,k] */
+    int stages;             /* of a tile: k in panels; */
+    int first_stages;       /* with B_MN, so many are of a[0] and b[0], the others of the second */
+    int cluster;            /* blocks: 1 or 2 */
     tile_order order;
     Output output;
 };
@@ -71,7 +75,7 @@ template <typename Output> struct arguments {
 /* ---- stages --------------------------------------------------------------------------------- */
 
 /* Where a thread is in the ring of stages. */
-struct stage_ring {
+template <int CLUSTER> struct stage_ring {
     unsigned char *stages;
     barrier *full, *empty; /* the stage's bytes have come; every warp that reads it is done */
     int slot = 0, parity = 0;
@@ -99,9 +103,25 @@ struct stage_ring {
     }
 };
 
+/* Half `half` of B's stage i, for all blocks of the cluster. */
+template <int CLUSTER, bool B_MN, typename Output>
+static __device__ __forceinline__ void fetch_half(const arguments<Output> &at, unsigned char *to,
+                                                  barrier *full, int half, int column, int i) {
+    constexpr int EVERY = (1 << CLUSTER) - 1;
+    if constexpr (B_MN) {
+        const bool second = i >= at.first_stages;
+        const int k = (second ? i - at.first_stages : i) * DEPTH;
+        for (int panel = 0; panel < HALF / PANEL_COLUMNS; panel++)
+            tma_load_to(EVERY, to + panel * MN_PANEL_BYTES, &at.b[second], full,
+                        (2 * column + half) * HALF + panel * PANEL_COLUMNS, k);
+    } else {
+        tma_load_to(EVERY, to, &at.b[half], full, i * DEPTH, at.step * column + at.second * half);
+    }
+}
+
 /* One thread: fetch what the block's tiles need. */
-template <typename Output>
-static __device__ void fetch(const arguments<Output> &at, stage_ring &ring, int cluster,
+template <int CLUSTER, bool B_MN, typename Output>
+static __device__ void fetch(const arguments<Output> &at, stage_ring<CLUSTER> &ring, int cluster,
                              int clusters) {
     const int rank = cluster_rank();
     for (int tile = cluster; tile < at.order.rows * at.order.columns; tile += clusters) {
@@ -110,31 +130,34 @@ static __device__ void fetch(const arguments<Output> &at, stage_ring &ring, int 
         const int a_row = (row * CLUSTER + rank) * ROWS;
         for (int i = 0; i < at.stages; i++, ring.advance()) {
             barrier *const full = &ring.full[ring.slot];
-            unsigned char *const a = ring.stage();
+            unsigned char *const a = ring.stage(), *const b = a + A_BYTES;
+            const bool second = B_MN && i >= at.first_stages;
             barrier_wait(&ring.empty[ring.slot], ring.parity ^ 1);
             barrier_expect(full, STAGE_BYTES);
             for (int half = rank; half < 2; half += CLUSTER)
-                tma_load_to((1 << CLUSTER) - 1, a + A_BYTES + half * HALF_BYTES, &at.b[half], full,
-                            i * DEPTH, at.step * column + at.second * half);
-            tma_load(a, &at.a, full, i * DEPTH, a_row);
+                fetch_half<CLUSTER, B_MN>(at, b + half * HALF_BYTES, full, half, column, i);
+            tma_load(a, &at.a[second], full, (second ? i - at.first_stages : i) * DEPTH, a_row);
         }
     }
 }
 
 /* A warpgroup: c = its 64 rows of the next tile. */
-template <typename T>
-static __device__ __forceinline__ void multiply(float (&c)[32][4], stage_ring &ring, int multiplier,
-                                                int stages) {
+template <typename T, bool B_MN, int CLUSTER>
+static __device__ __forceinline__ void multiply(float (&c)[32][4], stage_ring<CLUSTER> &ring,
+                                                int multiplier, int stages) {
+    constexpr int A_STEP = 16 * 2, B_STEP = B_MN ? 16 * PANEL_ROW_BYTES : A_STEP; /* bytes */
     const int lane = threadIdx.x % 32;
     int before = 0;
     for (int i = 0; i < stages; i++) {
         const uint64_t a = k_major(ring.stage() + multiplier * 64 * PANEL_ROW_BYTES);
-        const uint64_t b = k_major(ring.stage() + A_BYTES);
+        const uint64_t b = B_MN ? mn_major(ring.stage() + A_BYTES, MN_PANEL_BYTES)
+                                : k_major(ring.stage() + A_BYTES);
         barrier_wait(&ring.full[ring.slot], ring.parity);
         wgmma_begin();
 #pragma unroll
         for (int step = 0; step < DEPTH / 16; step++)
-            wgmma<T, false>(c, further(a, 32 * step), further(b, 32 * step), i > 0 || step > 0);
+            wgmma<T, B_MN>(c, further(a, A_STEP * step), further(b, B_STEP * step),
+                           i > 0 || step > 0);
         wgmma_commit();
         if (i > 0) {
             wgmma_wait<1>();
@@ -205,14 +228,14 @@ template <typename T> struct writer {
  *                                                 int column) const;
  * which a warp calls: c holds its 16 rows, from `row` on, of tile column `column`.
  */
-template <typename T, typename Output>
+template <typename T, int CLUSTER, bool B_MN, typename Output>
 __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
     kernel(const __grid_constant__ arguments<Output> at) {
 #ifdef TNL_HOPPER_CODE
     extern __shared__ __align__(1024) unsigned char shared[];
     const int warpgroup = threadIdx.x / WARPGROUP, warp = threadIdx.x % WARPGROUP / 32;
     const int cluster = blockIdx.x / CLUSTER, clusters = gridDim.x / CLUSTER;
-    stage_ring ring(shared);
+    stage_ring<CLUSTER> ring(shared);
     if (threadIdx.x == 0)
         ring.init();
     cluster_sync();
@@ -220,7 +243,7 @@ __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
     if (warpgroup == 0) {
         give_registers<FETCHER_REGISTERS>();
         if (threadIdx.x == 0)
-            fetch(at, ring, cluster, clusters);
+            fetch<CLUSTER, B_MN>(at, ring, cluster, clusters);
         __syncwarp();
         allow_next_kernel();
     } else {
@@ -234,7 +257,7 @@ __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
             int row, column;
             at.order.find(tile, &row, &column);
             float c[32][4];
-            multiply<T>(c, ring, multiplier, at.stages);
+            multiply<T, B_MN>(c, ring, multiplier, at.stages);
             at.output.template write<T>(
                 c, to, (row * CLUSTER + cluster_rank()) * ROWS + multiplier * 64 + warp * WARP_ROWS,
                 column);
@@ -252,29 +275,60 @@ static inline tnl_status make_map(const tnl_call *call, const tnl_tensor *t, int
     return tnl_make_tensor_map(call, t, {{PANEL_COLUMNS, (uint32_t)rows}}, map);
 }
 
+template <typename Output>
+static void set_tiles(int64_t rows, int64_t columns, int step, int64_t stages,
+                      arguments<Output> *at) {
+    at->cluster = rows > ROWS ? 2 : 1;
+    at->order.rows = (int)ceil_div(rows, at->cluster * ROWS);
+    at->order.columns = (int)ceil_div(columns, step);
+    at->step = step;
+    at->stages = (int)stages;
+}
+
 /* All but the output: the product of a with b[0] and b[1], 128 columns a tile of each; or with b[0]
  * alone, 256 columns a tile, where b[1] is NULL. */
 template <typename Output>
 static tnl_status set_operands(const tnl_call *call, const tnl_tensor *a,
                                const tnl_tensor *const (&b)[2], arguments<Output> *at) {
-    at->step = b[1] ? HALF : 2 * HALF;
+    set_tiles(a->shape[0], b[0]->shape[0], b[1] ? HALF : 2 * HALF, ceil_div(a->shape[1], DEPTH),
+              at);
     at->second = b[1] ? 0 : HALF;
-    at->order.rows = (int)ceil_div(a->shape[0], CLUSTER * ROWS);
-    at->order.columns = (int)ceil_div(b[0]->shape[0], at->step);
-    at->stages = (int)ceil_div(a->shape[1], DEPTH);
-    tnl_status status = make_map(call, a, ROWS, &at->a);
+    tnl_status status = make_map(call, a, ROWS, &at->a[0]);
     for (int i = 0; i < 2 && status == TNL_OK; i++)
         status = make_map(call, b[i] ? b[i] : b[0], HALF, &at->b[i]);
     return status;
 }
 
-template <typename T, typename Output>
-static tnl_status launch(const tnl_call *call, const arguments<Output> &at) {
+/* The same with B_MN: the product of a[0] and b[0], to which that of a[1] and b[1], of the same
+ * shapes, is added where they are not NULL. */
+template <typename Output>
+static tnl_status set_operands_mn(const tnl_call *call, const tnl_tensor *const (&a)[2],
+                                  const tnl_tensor *const (&b)[2], arguments<Output> *at) {
+    at->first_stages = (int)ceil_div(a[0]->shape[1], DEPTH);
+    set_tiles(a[0]->shape[0], b[0]->shape[1], 2 * HALF, (a[1] ? 2 : 1) * at->first_stages, at);
+    tnl_status status = TNL_OK;
+    for (int i = 0; i < 2 && a[i] && status == TNL_OK; i++) {
+        status = make_map(call, a[i], ROWS, &at->a[i]);
+        if (status == TNL_OK)
+            status = make_map(call, b[i], DEPTH, &at->b[i]);
+    }
+    return status;
+}
+
+template <bool B_MN, typename T, typename Output>
+static tnl_status launch_type(const tnl_call *call, const arguments<Output> &at) {
     const int tiles = at.order.rows * at.order.columns;
-    const int clusters = call->context->multiprocessors / CLUSTER;
-    return tnl_launch_overlapping(call, kernel<T, Output>,
-                                  dim3(CLUSTER * (unsigned)(tiles < clusters ? tiles : clusters)),
-                                  THREADS, SHARED_BYTES, true, at);
+    const int clusters = call->context->multiprocessors / at.cluster;
+    const unsigned blocks = (unsigned)((tiles < clusters ? tiles : clusters) * at.cluster);
+    return tnl_launch_overlapping(
+        call, at.cluster == 1 ? kernel<T, 1, B_MN, Output> : kernel<T, 2, B_MN, Output>,
+        dim3(blocks), THREADS, SHARED_BYTES, true, at);
+}
+
+template <bool B_MN = false, typename Output>
+static tnl_status launch(const tnl_call *call, const arguments<Output> &at) {
+    return call->type == TNL_FLOAT16 ? launch_type<B_MN, __half>(call, at)
+                                     : launch_type<B_MN, __nv_bfloat16>(call, at);
 }
 
 } // namespace hopper_gemm

@@ -59,9 +59,7 @@ template <bool KEEPS> tnl_status project(const tnl_call *call) {
         status = make_map(call, &tensor[PROJ_Y], WARP_ROWS, &at.output.y);
     if (KEEPS && status == TNL_OK)
         status = make_map(call, &tensor[PROJ_PREACTIVATION], WARP_ROWS, &at.output.preactivation);
-    if (status != TNL_OK)
-        return status;
-    return call->type == TNL_FLOAT16 ? launch<__half>(call, at) : launch<__nv_bfloat16>(call, at);
+    return status == TNL_OK ? launch(call, at) : status;
 }
 
 tnl_status forward(const tnl_call *call) {

@@ -1,0 +1,92 @@
+/*
+ * The products of SGLU (eq. 5) on Hopper that forward and backward share.
+ *
+ * The gate, P = (X Wv) * (X Wu), is one matrix product: a tile's left half is of Wv, its right half
+ * of Wu, and so a thread holds v and u of the same elements of P, in float32, and only P goes to
+ * memory.
+ */
+#ifndef TNL_SGLU_CUDA_HOPPER_CUH
+#define TNL_SGLU_CUDA_HOPPER_CUH
+
+#include "kernels/common/hopper_gemm.cuh"
+
+namespace {
+
+using namespace hopper_gemm;
+
+/* p = v u; v and u themselves too where they are asked for. */
+template <bool KEEPS> struct gate_output {
+    CUtensorMap p, v, u;
+
+#ifdef TNL_HOPPER_CODE
+    template <typename T>
+    __device__ __forceinline__ void write(const float (&c)[32][4], writer<T> &to, int row,
+                                          int column) const {
+#pragma unroll
+        for (int panel = 0; panel < HALF / PANEL_COLUMNS; panel++) {
+            const int first = column * HALF + panel * PANEL_COLUMNS;
+            to.write(&p, row, first, [&](int j, float(&value)[4]) {
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    value[i] = c[panel * 8 + j][i] * c[16 + panel * 8 + j][i];
+            });
+            if constexpr (KEEPS) {
+                to.write(&v, row, first, c, panel * 8);
+                to.write(&u, row, first, c, 16 + panel * 8);
+            }
+        }
+    }
+#endif
+};
+
+/* y is the product itself. */
+struct plain_output {
+    CUtensorMap y;
+
+#ifdef TNL_HOPPER_CODE
+    template <typename T>
+    __device__ __forceinline__ void write(const float (&c)[32][4], writer<T> &to, int row,
+                                          int column) const {
+#pragma unroll
+        for (int panel = 0; panel < 2 * HALF / PANEL_COLUMNS; panel++)
+            to.write(&y, row, 2 * column * HALF + panel * PANEL_COLUMNS, c, panel * 8);
+    }
+#endif
+};
+
+/* Of the call's first `count` tensors. */
+static inline const char *rejects_tensors(const tnl_call *call, int count) {
+    for (int i = 0; i < count; i++)
+        if (call->tensor[i].data && !tnl_allows_tensor_map(&call->tensor[i]))
+            return "wants rows, strides and pointers of 16 bytes";
+    return rejects_device(call);
+}
+
+/* v and u: NULL where they are not kept. */
+template <bool KEEPS>
+static tnl_status gate(const tnl_call *call, const tnl_tensor *x, const tnl_tensor *wv,
+                       const tnl_tensor *wu, const tnl_tensor *p, const tnl_tensor *v,
+                       const tnl_tensor *u) {
+    arguments<gate_output<KEEPS>> at;
+    tnl_status status = set_operands(call, x, {wv, wu}, &at);
+    if (status == TNL_OK)
+        status = make_map(call, p, WARP_ROWS, &at.output.p);
+    if (KEEPS && status == TNL_OK)
+        status = make_map(call, v, WARP_ROWS, &at.output.v);
+    if (KEEPS && status == TNL_OK)
+        status = make_map(call, u, WARP_ROWS, &at.output.u);
+    return status == TNL_OK ? launch(call, at) : status;
+}
+
+static inline tnl_status down(const tnl_call *call, const tnl_tensor *p, const tnl_tensor *wo,
+                              const tnl_tensor *y) {
+    arguments<plain_output> at;
+    tnl_status status = set_operands(call, p, {wo, NULL}, &at);
+    if (status == TNL_OK)
+        status = make_map(call, y, WARP_ROWS, &at.output.y);
+    return status == TNL_OK ? launch(call, at) : status;
+}
+
+} // namespace
+
+#endif
