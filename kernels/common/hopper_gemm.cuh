@@ -4,10 +4,11 @@
  *
  * A block makes tiles of 128 rows and 256 columns, one after another. Warpgroup 0 fetches: one of
  * its threads keeps STAGES stages of the operands on their way by TMA. Warpgroups 1 and 2 multiply,
- * 64 rows each, and write their results out by TMA while the stages of the next tile come in; the
- * second of them runs a stage behind the first, so that one's output falls into the other's
- * products. The 256 columns come as two halves; of two matrices B [n,k], a product with both
- * shares A's tiles. With B_MN the products of two pairs of matrices may be added.
+ * 64 rows each. What they make of a tile they round to the data type and keep in registers, and
+ * write it out, a panel of 64 columns at a time, while the products of the next tile's first stages
+ * are under way: tensor cores never wait for an output. The 256 columns come as two halves; of two
+ * matrices B [n,k], a product with both shares A's tiles. With B_MN the products of two pairs of
+ * matrices may be added.
  *
  * Two blocks, a cluster, have tiles side by side in M: each fetches one half of B for both. Where
  * there are rows for one tile alone, blocks work alone.
@@ -97,9 +98,9 @@ template <int CLUSTER> struct stage_ring {
         }
         barrier_init_fence();
     }
-    __device__ void release(int which, int lane) const {
-        if (lane < CLUSTER)
-            barrier_arrive_at(&empty[which], lane);
+    __device__ void release(int which) const {
+        if (threadIdx.x % 32 < CLUSTER)
+            barrier_arrive_at(&empty[which], threadIdx.x % 32);
     }
 };
 
@@ -141,48 +142,75 @@ static __device__ void fetch(const arguments<Output> &at, stage_ring<CLUSTER> &r
     }
 }
 
-/* A warpgroup: c = its 64 rows of the next tile. */
-template <typename T, bool B_MN, int CLUSTER>
-static __device__ __forceinline__ void multiply(float (&c)[32][4], stage_ring<CLUSTER> &ring,
-                                                int multiplier, int stages) {
+/* A warpgroup: start one stage of its 64 rows, do something else, and wait for the stage before. */
+template <typename T, bool B_MN, int CLUSTER, typename F>
+static __device__ __forceinline__ void multiply_stage(float (&c)[32][4], stage_ring<CLUSTER> &ring,
+                                                      int multiplier, bool adds, F meanwhile) {
     constexpr int A_STEP = 16 * 2, B_STEP = B_MN ? 16 * PANEL_ROW_BYTES : A_STEP; /* bytes */
-    const int lane = threadIdx.x % 32;
-    int before = 0;
-    for (int i = 0; i < stages; i++) {
-        const uint64_t a = k_major(ring.stage() + multiplier * 64 * PANEL_ROW_BYTES);
-        const uint64_t b = B_MN ? mn_major(ring.stage() + A_BYTES, MN_PANEL_BYTES)
-                                : k_major(ring.stage() + A_BYTES);
-        barrier_wait(&ring.full[ring.slot], ring.parity);
-        wgmma_begin();
+    const uint64_t a = k_major(ring.stage() + multiplier * 64 * PANEL_ROW_BYTES);
+    const uint64_t b =
+        B_MN ? mn_major(ring.stage() + A_BYTES, MN_PANEL_BYTES) : k_major(ring.stage() + A_BYTES);
+    barrier_wait(&ring.full[ring.slot], ring.parity);
+    wgmma_begin();
 #pragma unroll
-        for (int step = 0; step < DEPTH / 16; step++)
-            wgmma<T, B_MN>(c, further(a, A_STEP * step), further(b, B_STEP * step),
-                           i > 0 || step > 0);
-        wgmma_commit();
-        if (i > 0) {
-            wgmma_wait<1>();
-            ring.release(before, lane);
-        }
-        before = ring.slot;
-        ring.advance();
+    for (int step = 0; step < DEPTH / 16; step++)
+        wgmma<T, B_MN>(c, further(a, A_STEP * step), further(b, B_STEP * step), adds || step > 0);
+    wgmma_commit();
+    meanwhile();
+    if (adds) {
+        wgmma_wait<1>();
+        ring.release(ring.slot == 0 ? STAGES - 1 : ring.slot - 1);
     }
+    ring.advance();
+}
+
+/* A warpgroup: c = its 64 rows of the next tile; meanwhile, write_panel(i) for i below PANELS. */
+template <typename T, bool B_MN, int PANELS, int CLUSTER, typename F>
+static __device__ __forceinline__ void multiply(float (&c)[32][4], stage_ring<CLUSTER> &ring,
+                                                int multiplier, int stages, F write_panel) {
+#pragma unroll
+    for (int i = 0; i < PANELS; i++) {
+        if (i < stages)
+            multiply_stage<T, B_MN>(c, ring, multiplier, i > 0, [&] { write_panel(i); });
+        else
+            write_panel(i);
+    }
+    for (int i = PANELS; i < stages; i++)
+        multiply_stage<T, B_MN>(c, ring, multiplier, i > 0, [] {});
     wgmma_wait<0>();
     pin(c);
-    ring.release(before, lane);
+    ring.release(ring.slot == 0 ? STAGES - 1 : ring.slot - 1);
 }
 
 /* ---- output --------------------------------------------------------------------------------- */
 
+/* 64 columns of a warp's 16 rows, rounded: fragment j of 8 columns, row g or g + 8 of it. */
+using panel_pairs = uint32_t[8][2];
+
+template <typename T>
+static __device__ __forceinline__ void pack_fragment(uint32_t (&to)[2], const float (&v)[4]) {
+    to[0] = pack_pair<T>(v[0], v[1]);
+    to[1] = pack_pair<T>(v[2], v[3]);
+}
+
+/* Fragments of c from `first` on, as they are. */
+template <typename T>
+static __device__ __forceinline__ void pack_panel(panel_pairs &to, const float (&c)[32][4],
+                                                  int first) {
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+        pack_fragment<T>(to[j], c[first + j]);
+}
+
 /* Writes panels of a warp's 16 rows: through shared memory, two of them by turns. */
-template <typename T> struct writer {
+struct writer {
     unsigned char *panels;
     int turn = 0;
 
     __device__ explicit writer(unsigned char *of_the_warp) : panels(of_the_warp) {}
-    /* 64 columns: value(j, v) gives fragment j of 8 columns as v[4], like C in mma.cuh. The map's
-     * boxes have 16 rows. */
-    template <typename F>
-    __device__ __forceinline__ void write(const CUtensorMap *map, int row, int column, F value) {
+    /* The map's boxes have 16 rows. */
+    __device__ __forceinline__ void write(const CUtensorMap *map, int row, int column,
+                                          const panel_pairs &from) {
         const int lane = threadIdx.x % 32, panel_row = lane % 16;
         unsigned char *const panel = panels + turn * WRITER_PANEL_BYTES;
         if (lane == 0)
@@ -190,12 +218,7 @@ template <typename T> struct writer {
         __syncwarp();
 #pragma unroll
         for (int j = 0; j < 8; j += 2) {
-            float left[4], right[4];
-            value(j, left);
-            value(j + 1, right);
-            const uint32_t m[4] = {pack_pair<T>(left[0], left[1]), pack_pair<T>(left[2], left[3]),
-                                   pack_pair<T>(right[0], right[1]),
-                                   pack_pair<T>(right[2], right[3])};
+            const uint32_t m[4] = {from[j][0], from[j][1], from[j + 1][0], from[j + 1][1]};
             const int chunk = (j + lane / 16) ^ panel_row % 8;
             store_matrices(panel + panel_row * PANEL_ROW_BYTES + chunk * 16, m);
         }
@@ -207,15 +230,6 @@ template <typename T> struct writer {
         }
         turn ^= 1;
     }
-    /* The same of a tile's 64 columns from fragment `first` on, as they are. */
-    __device__ __forceinline__ void write(const CUtensorMap *map, int row, int column,
-                                          const float (&c)[32][4], int first) {
-        write(map, row, column, [&](int j, float(&value)[4]) {
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                value[i] = c[first + j][i];
-        });
-    }
 };
 
 #endif
@@ -224,9 +238,14 @@ template <typename T> struct writer {
 
 /*
  * Output has
- *     template <typename T> __device__ void write(const float (&c)[32][4], writer<T> &to, int row,
- *                                                 int column) const;
- * which a warp calls: c holds its 16 rows, from `row` on, of tile column `column`.
+ *     static constexpr int PANELS;
+ *     template <typename T> __device__ void take(const float (&c)[32][4], panel_pairs *kept,
+ *                                                writer &to, int row, int column) const;
+ *     template <typename T> __device__ void write(int panel, const panel_pairs &kept, writer &to,
+ *                                                 int row, int column) const;
+ * which a warp calls with its 16 rows, from `row` on, of tile column `column`: when c is complete,
+ * to keep what is to be written later (kept[PANELS]; it may write at once instead), and then for
+ * each panel, to write it.
  */
 template <typename T, int CLUSTER, bool B_MN, typename Output>
 __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
@@ -248,20 +267,26 @@ __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
         allow_next_kernel();
     } else {
         take_registers<MULTIPLIER_REGISTERS>();
-        const int multiplier = warpgroup - 1, tiles = at.order.rows * at.order.columns;
-        writer<T> to(shared + STAGES * STAGE_BYTES +
-                     (multiplier * 4 + warp) * WRITER_PANELS * WRITER_PANEL_BYTES);
-        if (multiplier == 1 && cluster < tiles && at.stages > 1)
-            barrier_wait(&ring.full[1], 0); /* a stage behind */
-        for (int tile = cluster; tile < tiles; tile += clusters) {
-            int row, column;
-            at.order.find(tile, &row, &column);
+        constexpr int PANELS = Output::PANELS;
+        const int multiplier = warpgroup - 1;
+        writer to(shared + STAGES * STAGE_BYTES +
+                  (multiplier * 4 + warp) * WRITER_PANELS * WRITER_PANEL_BYTES);
+        panel_pairs kept[PANELS + !PANELS];
+        int row = 0, column = -1; /* of this warp, of the tile before */
+        const auto write_panel = [&](int i) {
+            if (column >= 0)
+                at.output.template write<T>(i, kept[i], to, row, column);
+        };
+        for (int tile = cluster; tile < at.order.rows * at.order.columns; tile += clusters) {
             float c[32][4];
-            multiply<T, B_MN>(c, ring, multiplier, at.stages);
-            at.output.template write<T>(
-                c, to, (row * CLUSTER + cluster_rank()) * ROWS + multiplier * 64 + warp * WARP_ROWS,
-                column);
+            multiply<T, B_MN, PANELS>(c, ring, multiplier, at.stages, write_panel);
+            at.order.find(tile, &row, &column);
+            row = (row * CLUSTER + cluster_rank()) * ROWS + multiplier * 64 + warp * WARP_ROWS;
+            at.output.template take<T>(c, kept, to, row, column);
         }
+#pragma unroll
+        for (int i = 0; i < PANELS; i++)
+            write_panel(i);
         if (threadIdx.x % 32 == 0)
             tma_wait_read<0>();
     }

@@ -1,6 +1,7 @@
 /*
  * The packed projection (eq. 4) on Hopper: X W^T, with swish on the columns of Q and K while a tile
- * is in registers, so that the activation has no pass over memory of its own.
+ * is in registers, so that the activation has no pass over memory of its own. Q and K are rounded
+ * to the data type before swish, as they are where `preactivation` holds them.
  */
 #include "kernels/common/cuda_activation.cuh"
 #include "kernels/common/hopper_gemm.cuh"
@@ -11,31 +12,40 @@ using namespace hopper_gemm;
 
 /* y = swish of the product in the first `activated` columns, elsewhere the product. */
 template <bool KEEPS> struct projection_output {
+    static constexpr int PANELS = 2 * HALF / PANEL_COLUMNS;
     CUtensorMap y, preactivation; /* the latter has no columns but those */
     int activated;
 
 #ifdef TNL_HOPPER_CODE
     template <typename T>
-    __device__ __forceinline__ void write(const float (&c)[32][4], writer<T> &to, int row,
+    __device__ __forceinline__ void take(const float (&c)[32][4], panel_pairs *kept, writer &, int,
+                                         int) const {
+#pragma unroll
+        for (int panel = 0; panel < PANELS; panel++)
+            pack_panel<T>(kept[panel], c, panel * 8);
+    }
+    template <typename T>
+    __device__ __forceinline__ void write(int panel, const panel_pairs &kept, writer &to, int row,
                                           int column) const {
-        const int pair = threadIdx.x % 4 * 2; /* the thread's first column in a fragment */
-#pragma unroll
-        for (int panel = 0; panel < 2 * HALF / PANEL_COLUMNS; panel++) {
-            const int first = 2 * column * HALF + panel * PANEL_COLUMNS;
-            if (first >= activated) {
-                to.write(&y, row, first, c, panel * 8);
-                continue;
-            }
-            to.write(&y, row, first, [&](int j, float(&value)[4]) {
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    const float z = c[panel * 8 + j][i];
-                    value[i] = first + 8 * j + pair + i % 2 < activated ? swish<T>(z) : z;
-                }
-            });
-            if constexpr (KEEPS)
-                to.write(&preactivation, row, first, c, panel * 8);
+        const int first = 2 * column * HALF + panel * PANEL_COLUMNS;
+        if (first >= activated) {
+            to.write(&y, row, first, kept);
+            return;
         }
+        if constexpr (KEEPS)
+            to.write(&preactivation, row, first, kept);
+        panel_pairs made;
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            const bool activates = first + 8 * j + (int)threadIdx.x % 4 * 2 < activated;
+#pragma unroll
+            for (int low = 0; low < 2; low++) {
+                const float2 z = unpack_pair<T>(kept[j][low]);
+                made[j][low] =
+                    activates ? pack_pair<T>(swish<T>(z.x), swish<T>(z.y)) : kept[j][low];
+            }
+        }
+        to.write(&y, row, first, made);
     }
 #endif
 };

@@ -14,42 +14,56 @@ namespace {
 
 using namespace hopper_gemm;
 
-/* p = v u; v and u themselves too where they are asked for. */
+/* p = v u; v and u themselves too where they are asked for, at once. */
 template <bool KEEPS> struct gate_output {
+    static constexpr int PANELS = HALF / PANEL_COLUMNS;
     CUtensorMap p, v, u;
 
 #ifdef TNL_HOPPER_CODE
     template <typename T>
-    __device__ __forceinline__ void write(const float (&c)[32][4], writer<T> &to, int row,
-                                          int column) const {
+    __device__ __forceinline__ void take(const float (&c)[32][4], panel_pairs *kept, writer &to,
+                                         int row, int column) const {
 #pragma unroll
-        for (int panel = 0; panel < HALF / PANEL_COLUMNS; panel++) {
-            const int first = column * HALF + panel * PANEL_COLUMNS;
-            to.write(&p, row, first, [&](int j, float(&value)[4]) {
+        for (int i = 0; i < PANELS * 8; i++) {
+            float product[4];
 #pragma unroll
-                for (int i = 0; i < 4; i++)
-                    value[i] = c[panel * 8 + j][i] * c[16 + panel * 8 + j][i];
-            });
-            if constexpr (KEEPS) {
-                to.write(&v, row, first, c, panel * 8);
-                to.write(&u, row, first, c, 16 + panel * 8);
-            }
+            for (int e = 0; e < 4; e++)
+                product[e] = c[i][e] * c[PANELS * 8 + i][e];
+            pack_fragment<T>(kept[i / 8][i % 8], product);
         }
+#pragma unroll
+        for (int panel = 0; KEEPS && panel < 2 * PANELS; panel++) {
+            panel_pairs part;
+            pack_panel<T>(part, c, panel * 8);
+            to.write(panel < PANELS ? &v : &u, row, column * HALF + panel % PANELS * PANEL_COLUMNS,
+                     part);
+        }
+    }
+    template <typename T>
+    __device__ __forceinline__ void write(int panel, const panel_pairs &kept, writer &to, int row,
+                                          int column) const {
+        to.write(&p, row, column * HALF + panel * PANEL_COLUMNS, kept);
     }
 #endif
 };
 
 /* y is the product itself. */
 struct plain_output {
+    static constexpr int PANELS = 2 * HALF / PANEL_COLUMNS;
     CUtensorMap y;
 
 #ifdef TNL_HOPPER_CODE
     template <typename T>
-    __device__ __forceinline__ void write(const float (&c)[32][4], writer<T> &to, int row,
-                                          int column) const {
+    __device__ __forceinline__ void take(const float (&c)[32][4], panel_pairs *kept, writer &, int,
+                                         int) const {
 #pragma unroll
-        for (int panel = 0; panel < 2 * HALF / PANEL_COLUMNS; panel++)
-            to.write(&y, row, 2 * column * HALF + panel * PANEL_COLUMNS, c, panel * 8);
+        for (int panel = 0; panel < PANELS; panel++)
+            pack_panel<T>(kept[panel], c, panel * 8);
+    }
+    template <typename T>
+    __device__ __forceinline__ void write(int panel, const panel_pairs &kept, writer &to, int row,
+                                          int column) const {
+        to.write(&y, row, 2 * column * HALF + panel * PANEL_COLUMNS, kept);
     }
 #endif
 };

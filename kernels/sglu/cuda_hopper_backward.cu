@@ -13,59 +13,66 @@ namespace {
 
 /* From a tile of dP: dv = dp u, du = dp v, p = v u. */
 template <typename T> struct gradient_output {
+    static constexpr int PANELS = 0; /* dp stays float32, and so all is written at once */
     CUtensorMap dv, du, p;
     matrix<const T> v, u;
     int rows, columns;
 
 #ifdef TNL_HOPPER_CODE
-    /* Row g and row g + 8 of 8 fragments, a thread's pairs of them. */
-    using pairs = uint32_t[8][2];
-
-    __device__ __forceinline__ void load_pairs(pairs &to, const matrix<const T> &from, int row,
-                                               int column) const {
+    __device__ __forceinline__ void load_panel(panel_pairs &to, const matrix<const T> &from,
+                                               int row, int column) const {
         const int lane = threadIdx.x % 32;
 #pragma unroll
         for (int j = 0; j < 8; j++)
 #pragma unroll
-            for (int half = 0; half < 2; half++) {
-                const int at = row + lane / 4 + 8 * half;
-                to[j][half] = 0;
+            for (int low = 0; low < 2; low++) {
+                const int at = row + lane / 4 + 8 * low;
+                to[j][low] = 0;
                 if (at < rows && column + 8 * j < columns)
-                    to[j][half] = *(const uint32_t *)(from.row(at) + column + 8 * j + lane % 4 * 2);
+                    to[j][low] = *(const uint32_t *)(from.row(at) + column + 8 * j + lane % 4 * 2);
+            }
+    }
+    /* Fragments of c from `first` on, times those of a panel. */
+    __device__ __forceinline__ static void multiply(panel_pairs &to, const float (&c)[32][4],
+                                                    int first, const panel_pairs &by) {
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+#pragma unroll
+            for (int low = 0; low < 2; low++) {
+                const float2 factor = unpack_pair<T>(by[j][low]);
+                to[j][low] = pack_pair<T>(c[first + j][2 * low] * factor.x,
+                                          c[first + j][2 * low + 1] * factor.y);
+            }
+    }
+    __device__ __forceinline__ static void multiply(panel_pairs &to, const panel_pairs &by) {
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+#pragma unroll
+            for (int low = 0; low < 2; low++) {
+                const float2 a = unpack_pair<T>(to[j][low]), b = unpack_pair<T>(by[j][low]);
+                to[j][low] = pack_pair<T>(a.x * b.x, a.y * b.y);
             }
     }
 
     template <typename U>
-    __device__ __forceinline__ void write(const float (&c)[32][4], writer<U> &to, int row,
-                                          int column) const {
+    __device__ __forceinline__ void take(const float (&c)[32][4], panel_pairs *, writer &to,
+                                         int row, int column) const {
 #pragma unroll
         for (int panel = 0; panel < 2 * HALF / PANEL_COLUMNS; panel++) {
             const int first = 2 * column * HALF + panel * PANEL_COLUMNS;
-            pairs vs, us;
-            load_pairs(vs, v, row, first);
-            load_pairs(us, u, row, first);
-            const auto times = [&](const pairs &factor) {
-                return [&](int j, float(&value)[4]) {
-#pragma unroll
-                    for (int half = 0; half < 2; half++) {
-                        const float2 by = unpack_pair<T>(factor[j][half]);
-                        value[2 * half] = c[panel * 8 + j][2 * half] * by.x;
-                        value[2 * half + 1] = c[panel * 8 + j][2 * half + 1] * by.y;
-                    }
-                };
-            };
-            to.write(&dv, row, first, times(us));
-            to.write(&du, row, first, times(vs));
-            to.write(&p, row, first, [&](int j, float(&value)[4]) {
-#pragma unroll
-                for (int half = 0; half < 2; half++) {
-                    const float2 a = unpack_pair<T>(vs[j][half]), b = unpack_pair<T>(us[j][half]);
-                    value[2 * half] = a.x * b.x;
-                    value[2 * half + 1] = a.y * b.y;
-                }
-            });
+            panel_pairs vs, us, made;
+            load_panel(us, u, row, first);
+            multiply(made, c, panel * 8, us);
+            to.write(&dv, row, first, made);
+            load_panel(vs, v, row, first);
+            multiply(made, c, panel * 8, vs);
+            to.write(&du, row, first, made);
+            multiply(vs, us);
+            to.write(&p, row, first, vs);
         }
     }
+    template <typename U>
+    __device__ void write(int, const panel_pairs &, writer &, int, int) const {}
 #endif
 };
 
