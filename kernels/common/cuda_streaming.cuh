@@ -20,7 +20,7 @@ constexpr int MOST_ROWS = 16;
 constexpr int WARPS = 8, THREADS = 32 * WARPS, BLOCKS_PER_MULTIPROCESSOR = 2;
 constexpr int FEATURES = 16; /* at a time */
 constexpr int STEP = 32;     /* of k */
-constexpr int LOADS = 8;     /* of 16 bytes, a lane's at a time */
+constexpr int LOADS = 8;     /* of 16 bytes of W, a lane's at a time; half with 16 rows of X */
 
 /* With two matrices (of equal shape) their products are made side by side. */
 template <typename T, int MATRICES, typename Output> struct arguments {
@@ -32,32 +32,41 @@ template <typename T, int MATRICES, typename Output> struct arguments {
 /* 16 bytes that nobody will want again. */
 static __device__ __forceinline__ uint4 load_once(const void *from) {
     uint4 words;
-    asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+    asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
                  : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
                  : "l"(from));
     return words;
 }
 
-/* A lane's part of a chunk of W: rows g and g + 8 of each matrix. */
-template <int MATRICES> struct chunk {
-    static constexpr int STEPS = LOADS / (2 * MATRICES);
+/* A lane's part of a chunk: of W rows g and g + 8 of each matrix, of X row g of each tile of 8. */
+template <int MATRICES, int ROW_TILES> struct chunk {
+    static constexpr int STEPS = LOADS / ROW_TILES / (2 * MATRICES);
     static constexpr int DEPTH = STEPS * STEP;
-    uint4 w[STEPS][MATRICES][2];
+    uint4 w[STEPS][MATRICES][2], x[STEPS][ROW_TILES];
 
-    /* k: the chunk's first element; rows from `feature` on, below `end`. */
+    /* k: the chunk's first element; rows of W from `feature` on, below `end`. */
     template <typename T, typename Output>
     __device__ __forceinline__ void load(const arguments<T, MATRICES, Output> &at, int feature,
                                          int end, int k) {
-        const int lane = threadIdx.x % 32, row = feature + lane / 4, column = k + lane % 4 * 8;
+        const int lane = threadIdx.x % 32, row = lane / 4;
 #pragma unroll
-        for (int s = 0; s < STEPS; s++)
+        for (int s = 0; s < STEPS; s++) {
+            const int column = k + s * STEP + lane % 4 * 8;
+            const bool inside = column < at.depth;
 #pragma unroll
             for (int i = 0; i < MATRICES; i++)
 #pragma unroll
-                for (int half = 0; half < 2; half++)
-                    w[s][i][half] = row + 8 * half < end && column + s * STEP < at.depth
-                                        ? load_once(at.w[i].row(row + 8 * half) + column + s * STEP)
-                                        : make_uint4(0, 0, 0, 0);
+                for (int half = 0; half < 2; half++) {
+                    const int of = feature + row + 8 * half;
+                    w[s][i][half] = inside && of < end ? load_once(at.w[i].row(of) + column)
+                                                       : make_uint4(0, 0, 0, 0);
+                }
+#pragma unroll
+            for (int tile = 0; tile < ROW_TILES; tile++)
+                x[s][tile] = inside && row + 8 * tile < at.rows
+                                 ? *(const uint4 *)(at.x.row(row + 8 * tile) + column)
+                                 : make_uint4(0, 0, 0, 0);
+        }
     }
 };
 
@@ -69,18 +78,13 @@ template <int MATRICES, int ROW_TILES> struct sums {
         memset(c, 0, sizeof c);
     }
 
-    template <typename T, typename Output>
-    __device__ __forceinline__ void add(const arguments<T, MATRICES, Output> &at,
-                                        const chunk<MATRICES> &part, int k) {
-        const int lane = threadIdx.x % 32, column = k + lane % 4 * 8;
+    template <typename T>
+    __device__ __forceinline__ void add(const chunk<MATRICES, ROW_TILES> &part) {
 #pragma unroll
-        for (int s = 0; s < chunk<MATRICES>::STEPS; s++)
+        for (int s = 0; s < part.STEPS; s++)
 #pragma unroll
             for (int tile = 0; tile < ROW_TILES; tile++) {
-                const int row = 8 * tile + lane / 4;
-                uint4 x = make_uint4(0, 0, 0, 0);
-                if (row < at.rows && column + s * STEP < at.depth)
-                    x = *(const uint4 *)(at.x.row(row) + column + s * STEP);
+                const uint4 x = part.x[s][tile];
 #pragma unroll
                 for (int i = 0; i < MATRICES; i++) {
                     const uint4 low = part.w[s][i][0], high = part.w[s][i][1];
@@ -124,7 +128,7 @@ template <typename T, int MATRICES, int ROW_TILES, typename Output>
 __global__ void __launch_bounds__(THREADS, BLOCKS_PER_MULTIPROCESSOR)
     kernel(const arguments<T, MATRICES, Output> at) {
     __shared__ exchange<MATRICES, ROW_TILES> shared;
-    constexpr int DEPTH = chunk<MATRICES>::DEPTH;
+    constexpr int DEPTH = chunk<MATRICES, ROW_TILES>::DEPTH;
     const int begin = (int)((int64_t)at.features * blockIdx.x / gridDim.x);
     const int end = (int)((int64_t)at.features * (blockIdx.x + 1) / gridDim.x);
     const int first_k = threadIdx.x / 32 * DEPTH;
@@ -132,7 +136,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS_PER_MULTIPROCESSOR)
     allow_next_kernel();
     wait_for_kernel_before();
 #endif
-    chunk<MATRICES> now, next;
+    chunk<MATRICES, ROW_TILES> now, next;
     sums<MATRICES, ROW_TILES> of;
     next.load(at, begin, end, first_k);
     for (int feature = begin; feature < end; feature += FEATURES) {
@@ -143,7 +147,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS_PER_MULTIPROCESSOR)
                 next.load(at, feature, end, k + WARPS * DEPTH);
             else
                 next.load(at, feature + FEATURES, end, first_k);
-            of.add(at, now, k);
+            of.template add<T>(now);
         }
         shared.put(of);
         __syncthreads();

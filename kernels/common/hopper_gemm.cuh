@@ -340,6 +340,14 @@ static tnl_status set_operands_mn(const tnl_call *call, const tnl_tensor *const 
     return status;
 }
 
+/* Whether [rows,k] times [k,columns] is for a library that shares k among blocks: it has tiles for
+ * less than half of the multiprocessors, and each takes long. */
+static inline bool wants_k_shared(const tnl_call *call, int64_t rows, int64_t columns,
+                                  int64_t k) {
+    const int64_t tiles = ceil_div(rows, ROWS) * ceil_div(columns, 2 * HALF);
+    return 2 * tiles < call->context->multiprocessors && k > 32 * DEPTH;
+}
+
 template <bool B_MN, typename T, typename Output>
 static tnl_status launch_type(const tnl_call *call, const arguments<Output> &at) {
     const int tiles = at.order.rows * at.order.columns;

@@ -54,6 +54,8 @@ const char *rejects(const tnl_call *call) {
     const tnl_tensor *tensor = call->tensor;
     if (tensor[PROJ_THETA].data)
         return "has no LRPE";
+    if (wants_k_shared(call, call->dim[DIM_M], call->dim[DIM_K], call->dim[DIM_HIDDEN]))
+        return "has too few tiles for so large a D";
     for (const int i : {PROJ_X, PROJ_W, PROJ_Y, PROJ_PREACTIVATION})
         if (tensor[i].data && !tnl_allows_tensor_map(&tensor[i]))
             return "wants rows, strides and pointers of 16 bytes";

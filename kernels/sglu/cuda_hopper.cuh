@@ -76,11 +76,10 @@ static inline const char *rejects_tensors(const tnl_call *call, int count) {
     return rejects_device(call);
 }
 
-/* v and u: NULL where they are not kept. */
 template <bool KEEPS>
-static tnl_status gate(const tnl_call *call, const tnl_tensor *x, const tnl_tensor *wv,
-                       const tnl_tensor *wu, const tnl_tensor *p, const tnl_tensor *v,
-                       const tnl_tensor *u) {
+static tnl_status gate_keeping(const tnl_call *call, const tnl_tensor *x, const tnl_tensor *wv,
+                               const tnl_tensor *wu, const tnl_tensor *p, const tnl_tensor *v,
+                               const tnl_tensor *u) {
     arguments<gate_output<KEEPS>> at;
     tnl_status status = set_operands(call, x, {wv, wu}, &at);
     if (status == TNL_OK)
@@ -92,6 +91,15 @@ static tnl_status gate(const tnl_call *call, const tnl_tensor *x, const tnl_tens
     return status == TNL_OK ? launch(call, at) : status;
 }
 
+/* p = v u; v and u are kept where they have data. */
+static inline tnl_status gate(const tnl_call *call, const tnl_tensor *x, const tnl_tensor *wv,
+                              const tnl_tensor *wu, const tnl_tensor *p, const tnl_tensor *v,
+                              const tnl_tensor *u) {
+    return v->data ? gate_keeping<true>(call, x, wv, wu, p, v, u)
+                   : gate_keeping<false>(call, x, wv, wu, p, v, u);
+}
+
+/* y = p Wo. */
 static inline tnl_status down(const tnl_call *call, const tnl_tensor *p, const tnl_tensor *wo,
                               const tnl_tensor *y) {
     arguments<plain_output> at;

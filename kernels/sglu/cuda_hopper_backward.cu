@@ -149,8 +149,8 @@ tnl_status launch_backward(const tnl_call *call) {
     const backward_workspace with(call, call->workspace);
     tnl_status status = tnl_cublas_begin(call, with.cublas);
     if (status == TNL_OK && !tensor[SGLU_BWD_V].data)
-        status = gate<true>(call, x, &tensor[SGLU_BWD_WV], &tensor[SGLU_BWD_WU], &with.p, &with.v,
-                            &with.u);
+        status =
+            gate(call, x, &tensor[SGLU_BWD_WV], &tensor[SGLU_BWD_WU], &with.p, &with.v, &with.u);
     if (status == TNL_OK)
         status = call->type == TNL_FLOAT16 ? differentiate<__half>(call, with)
                                            : differentiate<__nv_bfloat16>(call, with);
