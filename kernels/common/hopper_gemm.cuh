@@ -250,6 +250,7 @@ struct writer {
 template <typename T, int CLUSTER, bool B_MN, typename Output>
 __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
     kernel(const __grid_constant__ arguments<Output> at) {
+    static_assert(Output::PANELS * PANEL_COLUMNS <= 2 * HALF, "no more than a tile has");
 #ifdef TNL_HOPPER_CODE
     extern __shared__ __align__(1024) unsigned char shared[];
     const int warpgroup = threadIdx.x / WARPGROUP, warp = threadIdx.x % WARPGROUP / 32;
