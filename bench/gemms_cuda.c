@@ -59,16 +59,15 @@ static void *make_operand(const bench_yardsticks *yardsticks, tnl_type type, int
     return memory;
 }
 
-static bool shares_left(const bare_gemms *gemms, int i) {
-    return i > 0 && gemms->gemm[i].m == gemms->gemm[i - 1].m &&
-           gemms->gemm[i].k == gemms->gemm[i - 1].k;
+static bool shares_left(const bare_gemms *gemms, const gemm_size *size) {
+    return size > gemms->gemm && size[0].m == size[-1].m && size[0].k == size[-1].k;
 }
 
 static bool make_operands(const bench_yardsticks *yardsticks, gemms_task *task) {
     for (int i = 0; i < task->of.count; i++) {
         const gemm_size *size = &task->of.gemm[i];
         const uint64_t seed = 2 * (uint64_t)i;
-        task->a[i] = shares_left(&task->of, i)
+        task->a[i] = shares_left(&task->of, size)
                          ? task->a[i - 1]
                          : make_operand(yardsticks, size->type, size->m * size->k, seed + 1);
         task->b[i] = make_operand(yardsticks, size->type, size->n * size->k, seed + 2);
@@ -86,7 +85,7 @@ void gemms_cuda_free(bench_work *work) {
     if (!task)
         return;
     for (int i = 0; i < task->of.count; i++) {
-        if (!shares_left(&task->of, i))
+        if (!shares_left(&task->of, &task->of.gemm[i]))
             memory_free(TNL_CUDA, task->a[i]);
         memory_free(TNL_CUDA, task->b[i]);
         memory_free(TNL_CUDA, task->c[i]);

@@ -25,6 +25,13 @@
 #define TNL_HOPPER_CODE 1
 #endif
 
+/* The number of blocks of a kernel's clusters, among its attributes. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#define TNL_CLUSTER(blocks)
+#else
+#define TNL_CLUSTER(blocks) __cluster_dims__(blocks, 1, 1)
+#endif
+
 constexpr int PANEL_COLUMNS = 64;
 constexpr int PANEL_ROW_BYTES = 128;
 
@@ -211,9 +218,9 @@ static __device__ __forceinline__ void cluster_sync() {
                      : "memory");
 }
 
-/* Arrive at this barrier's counterpart in the block of that rank. It orders no writes of this thread
- * for that block: a release at the cluster's scope would wait for all memory, and reads by wgmma
- * and TMA, which have ended, need none. */
+/* Arrive at this barrier's counterpart in the block of that rank. It orders no writes of this
+ * thread for that block: a release at the cluster's scope would wait for all memory, and reads by
+ * wgmma and TMA, which have ended, need none. */
 static __device__ __forceinline__ void barrier_arrive_at(barrier *b, int rank) {
     asm volatile("{\n"
                  ".reg .b32 there;\n"

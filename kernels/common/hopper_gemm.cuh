@@ -248,7 +248,7 @@ struct writer {
  * each panel, to write it.
  */
 template <typename T, int CLUSTER, bool B_MN, typename Output>
-__global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
+__global__ void TNL_CLUSTER(CLUSTER) __launch_bounds__(THREADS, 1)
     kernel(const __grid_constant__ arguments<Output> at) {
     static_assert(Output::PANELS * PANEL_COLUMNS <= 2 * HALF, "no more than a tile has");
 #ifdef TNL_HOPPER_CODE
@@ -343,8 +343,7 @@ static tnl_status set_operands_mn(const tnl_call *call, const tnl_tensor *const 
 
 /* Whether [rows,k] times [k,columns] is for a library that shares k among blocks: it has tiles for
  * less than half of the multiprocessors, and each takes long. */
-static inline bool wants_k_shared(const tnl_call *call, int64_t rows, int64_t columns,
-                                  int64_t k) {
+static inline bool wants_k_shared(const tnl_call *call, int64_t rows, int64_t columns, int64_t k) {
     const int64_t tiles = ceil_div(rows, ROWS) * ceil_div(columns, 2 * HALF);
     return 2 * tiles < call->context->multiprocessors && k > 32 * DEPTH;
 }
