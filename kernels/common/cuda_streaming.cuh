@@ -1,7 +1,7 @@
 /*
  * The matrix product of a few rows, C = X W^T with X [m,k], W [n,k] and m at most STREAMING_ROWS,
  * in 16-bit types with sums in float32: all its time goes into reading W once, so everything here
- * is for keeping reads of W on their way.
+ * is for keeping reads of W on their way. On Hopper hopper_rows.cuh does it.
  *
  * The n features are shared out evenly over the blocks; a block takes its own by 16 at a time, and
  * its warps share k, a chunk at a time by turns. W is the left operand of mma.cuh's product and
@@ -12,7 +12,7 @@
 #ifndef TNL_KERNELS_COMMON_CUDA_STREAMING_CUH
 #define TNL_KERNELS_COMMON_CUDA_STREAMING_CUH
 
-#include "kernels/common/hopper.cuh"
+#include "kernels/common/hopper_rows.cuh"
 
 namespace streaming {
 
@@ -132,10 +132,6 @@ __global__ void __launch_bounds__(THREADS, BLOCKS_PER_MULTIPROCESSOR)
     const int begin = (int)((int64_t)at.features * blockIdx.x / gridDim.x);
     const int end = (int)((int64_t)at.features * (blockIdx.x + 1) / gridDim.x);
     const int first_k = threadIdx.x / 32 * DEPTH;
-#ifdef TNL_HOPPER_CODE
-    allow_next_kernel();
-    wait_for_kernel_before();
-#endif
     chunk<MATRICES, ROW_TILES> now, next;
     sums<MATRICES, ROW_TILES> of;
     next.load(at, begin, end, first_k);
@@ -168,6 +164,8 @@ static_assert(THREADS == FEATURES * MOST_ROWS, "a thread for each of the sums");
 template <typename T, int MATRICES, typename Output>
 static tnl_status launch(const tnl_call *call, const tnl_tensor *x,
                          const tnl_tensor *const (&w)[MATRICES], const Output &output) {
+    if (hopper_rows::takes(call, x, w))
+        return hopper_rows::launch<T>(call, x, w, output);
     arguments<T, MATRICES, Output> at = {.x = tnl_matrix_of<const T>(x),
                                          .rows = (int)x->shape[0],
                                          .features = (int)w[0]->shape[0],
@@ -178,13 +176,21 @@ static tnl_status launch(const tnl_call *call, const tnl_tensor *x,
     const int most = call->context->multiprocessors * BLOCKS_PER_MULTIPROCESSOR;
     const int blocks = at.features < most ? at.features : most;
     const auto run = at.rows <= 8 ? kernel<T, MATRICES, 1, Output> : kernel<T, MATRICES, 2, Output>;
-    return tnl_launch_overlapping(call, run, dim3((unsigned)blocks), THREADS, 0,
-                                  call->context->compute_capability >= 90, at);
+    return tnl_launch_overlapping(call, run, dim3((unsigned)blocks), THREADS, 0, false, at);
 }
 
-/* Why not, or NULL where a product with x as its left operand is for these kernels. */
-static inline const char *rejects_rows(const tnl_tensor *x) {
-    return x->shape[0] <= MOST_ROWS ? NULL : "is for 16 rows at the most";
+/* Why not, or NULL where these kernels take a product of x with matrices w. */
+template <int MATRICES>
+static const char *rejects(const tnl_call *call, const tnl_tensor *x,
+                           const tnl_tensor *const (&w)[MATRICES]) {
+    if (hopper_rows::takes(call, x, w))
+        return NULL;
+    bool allows = tnl_allows_16_bytes(x);
+    for (int i = 0; i < MATRICES; i++)
+        allows = allows && tnl_allows_16_bytes(w[i]);
+    if (!allows)
+        return "wants input rows, strides and pointers of 16 bytes";
+    return x->shape[0] <= MOST_ROWS ? NULL : "is for a few rows";
 }
 
 } // namespace streaming

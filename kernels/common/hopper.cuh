@@ -231,6 +231,17 @@ static __device__ __forceinline__ void barrier_arrive_at(barrier *b, int rank) {
                  : "memory");
 }
 
+/* Write a number into this place of the shared memory of the block of that rank. */
+static __device__ __forceinline__ void store_at(float *shared, int rank, float value) {
+    asm volatile("{\n"
+                 ".reg .b32 there;\n"
+                 "mapa.shared::cluster.u32 there, %0, %1;\n"
+                 "st.shared::cluster.f32 [there], %2;\n"
+                 "}" ::"r"(shared_address(shared)),
+                 "r"(rank), "f"(value)
+                 : "memory");
+}
+
 /* Copy a box into the same place of each block whose bit is set in `ranks`; its bytes count on that
  * block's own barrier. */
 static __device__ __forceinline__ void tma_load_to(int ranks, void *shared, const CUtensorMap *map,

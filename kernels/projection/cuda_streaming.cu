@@ -25,9 +25,7 @@ const char *rejects(const tnl_call *call) {
     const tnl_tensor *tensor = call->tensor;
     if (tensor[PROJ_THETA].data)
         return "has no LRPE";
-    if (!tnl_allows_16_bytes(&tensor[PROJ_X]) || !tnl_allows_16_bytes(&tensor[PROJ_W]))
-        return "wants input rows, strides and pointers of 16 bytes";
-    return streaming::rejects_rows(&tensor[PROJ_X]);
+    return streaming::rejects<1>(call, &tensor[PROJ_X], {&tensor[PROJ_W]});
 }
 
 template <typename T> tnl_status project(const tnl_call *call) {

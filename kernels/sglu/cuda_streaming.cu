@@ -27,24 +27,28 @@ template <typename T> struct down_output {
     }
 };
 
-/* Of tensors `first` to `last`, which are read 16 bytes at a time. */
-const char *rejects_inputs(const tnl_call *call, int first, int last) {
-    for (int i = first; i <= last; i++)
-        if (!tnl_allows_16_bytes(&call->tensor[i]))
-            return "wants input rows, strides and pointers of 16 bytes";
-    return streaming::rejects_rows(&call->tensor[first]);
-}
-
 const char *rejects_gate(const tnl_call *call) {
-    return rejects_inputs(call, SGLU_GATE_X, SGLU_GATE_WU);
+    const tnl_tensor *tensor = call->tensor;
+    return streaming::rejects<2>(call, &tensor[SGLU_GATE_X],
+                                 {&tensor[SGLU_GATE_WV], &tensor[SGLU_GATE_WU]});
 }
 
 const char *rejects_down(const tnl_call *call) {
-    return rejects_inputs(call, SGLU_DOWN_P, SGLU_DOWN_WO);
+    return streaming::rejects<1>(call, &call->tensor[SGLU_DOWN_P], {&call->tensor[SGLU_DOWN_WO]});
+}
+
+/* p in a workspace. */
+tnl_tensor make_p(const tnl_call *call, void *workspace) {
+    const int64_t m = call->dim[DIM_M], g = call->dim[DIM_G];
+    return {workspace, call->type, 2, {m, g}, {g, 1}};
 }
 
 const char *rejects_forward(const tnl_call *call) {
-    return rejects_inputs(call, SGLU_X, SGLU_WO);
+    const tnl_tensor *tensor = call->tensor;
+    const tnl_tensor p = make_p(call, NULL);
+    const char *why =
+        streaming::rejects<2>(call, &tensor[SGLU_X], {&tensor[SGLU_WV], &tensor[SGLU_WU]});
+    return why ? why : streaming::rejects<1>(call, &p, {&tensor[SGLU_WO]});
 }
 
 template <typename F> tnl_status with_half_type(const tnl_call *call, F f) {
@@ -89,8 +93,7 @@ size_t forward_workspace(const tnl_call *call) {
 
 tnl_status launch_forward(const tnl_call *call) {
     const tnl_tensor *tensor = call->tensor;
-    const int64_t m = call->dim[DIM_M], g = call->dim[DIM_G];
-    const tnl_tensor p = {call->workspace, call->type, 2, {m, g}, {g, 1}};
+    const tnl_tensor p = make_p(call, call->workspace);
     const tnl_status status = gate(call, &tensor[SGLU_X], &tensor[SGLU_WV], &tensor[SGLU_WU], &p,
                                    &tensor[SGLU_V], &tensor[SGLU_U]);
     return status == TNL_OK ? down(call, &p, &tensor[SGLU_WO], &tensor[SGLU_Y]) : status;
