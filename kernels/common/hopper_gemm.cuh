@@ -34,7 +34,8 @@ constexpr int WARPGROUP = 128; /* threads */
 constexpr int THREADS = (1 + MULTIPLIERS) * WARPGROUP;
 constexpr int WARPS = MULTIPLIERS * WARPGROUP / 32; /* that multiply */
 constexpr int WARP_ROWS = 16;
-constexpr int GROUP_ROWS = 8; /* cluster tiles: see tile_order */
+constexpr int PANEL_EVERY = 2; /* stages a panel of the tile before is written */
+constexpr int GROUP_ROWS = 8;  /* cluster tiles: see tile_order */
 
 /* Together the 168 a thread that the block begins with. */
 constexpr int FETCHER_REGISTERS = 40, MULTIPLIER_REGISTERS = 232;
@@ -164,18 +165,23 @@ static __device__ __forceinline__ void multiply_stage(float (&c)[32][4], stage_r
     ring.advance();
 }
 
-/* A warpgroup: c = its 64 rows of the next tile; meanwhile, write_panel(i) for i below PANELS. */
+/* A warpgroup: c = its 64 rows of the next tile; meanwhile, write_panel(i) for i below PANELS, not
+ * at each stage, so that products do not run out. */
 template <typename T, bool B_MN, int PANELS, int CLUSTER, typename F>
 static __device__ __forceinline__ void multiply(float (&c)[32][4], stage_ring<CLUSTER> &ring,
                                                 int multiplier, int stages, F write_panel) {
 #pragma unroll
-    for (int i = 0; i < PANELS; i++) {
+    for (int i = 0; i < PANELS * PANEL_EVERY; i++) {
+        const auto write = [&] {
+            if (i % PANEL_EVERY == PANEL_EVERY - 1)
+                write_panel(i / PANEL_EVERY);
+        };
         if (i < stages)
-            multiply_stage<T, B_MN>(c, ring, multiplier, i > 0, [&] { write_panel(i); });
+            multiply_stage<T, B_MN>(c, ring, multiplier, i > 0, write);
         else
-            write_panel(i);
+            write();
     }
-    for (int i = PANELS; i < stages; i++)
+    for (int i = PANELS * PANEL_EVERY; i < stages; i++)
         multiply_stage<T, B_MN>(c, ring, multiplier, i > 0, [] {});
     wgmma_wait<0>();
     pin(c);
