@@ -14,7 +14,7 @@ PKG_CONFIG ?= pkg-config
 AR ?= ar
 PACKAGES := gcc g++ make pkg-config git libopenblas-openmp-dev libjansson-dev libbenchmark-dev \
             gnuplot-nox
-DEVELOPER_PACKAGES := clang-format cppcheck valgrind
+DEVELOPER_PACKAGES := clang-format cppcheck valgrind sentencepiece libsentencepiece-dev
 
 # x86-64-v3 (AVX2 and FMA, any x86 server since 2013) where the machine has it.
 ifneq ($(shell grep -s -m1 -w avx2 /proc/cpuinfo),)
@@ -76,7 +76,7 @@ SONAME := libtnl.so.$(firstword $(subst ., ,$(VERSION)))
 
 REFERENCE := $(wildcard reference/*.c)
 LIBRARY_C := $(wildcard core/*.c kernels/*/*.c model/*.c)
-KERNEL_CU := $(if $(WITH_CUDA),$(wildcard kernels/*/*.cu))
+KERNEL_CU := $(if $(WITH_CUDA),$(wildcard kernels/*/*.cu model/*.cu))
 LIBRARY_OBJECTS := $(LIBRARY_C:%.c=$(BUILD)/%.o) $(REFERENCE:%.c=$(BUILD)/%.o) \
                    $(REFERENCE:%.c=$(BUILD)/%.naive.o) $(KERNEL_CU:%=$(BUILD)/%.o)
 VERIFY_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard verify/*.c))
@@ -84,29 +84,41 @@ VERIFY_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard verify/*.c))
 BENCH_C := $(filter-out $(if $(WITH_CUDA),,%_cuda.c),$(wildcard bench/*.c bench/*.cc))
 BENCH_CU := $(if $(WITH_CUDA),$(wildcard bench/*.cu))
 BENCH_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(BENCH_C)) $(BENCH_CU))
+# The program: with a tokenizer where SentencePiece is installed.
+WITH_SENTENCEPIECE := $(shell $(PKG_CONFIG) --exists sentencepiece && echo yes)
+SENTENCEPIECE_LIBS = $(if $(WITH_SENTENCEPIECE),$(shell $(PKG_CONFIG) --libs sentencepiece))
+PROGRAM_C := $(filter-out program/tokenizer_$(if $(WITH_SENTENCEPIECE),none.c,sentencepiece.cc),\
+               $(wildcard program/*.c program/*.cc))
+PROGRAM_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(PROGRAM_C)))
 PLOTS_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard plots/*.c))
-# What bench takes from verify: the maker of problems, the device's name and memory, CUDA graphs.
-SHARED_OBJECTS := $(addprefix $(BUILD)/verify/,problem.o plan.o values.o memory.o device.o \
+# What bench takes from verify: the maker of problems, the device's name, CUDA graphs.
+SHARED_OBJECTS := $(addprefix $(BUILD)/verify/,problem.o plan.o values.o device.o \
                   capture.o)
 CUDA_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(KERNEL_CU) $(BENCH_CU))
-OBJECTS := $(LIBRARY_OBJECTS) $(VERIFY_OBJECTS) $(BENCH_OBJECTS) $(PLOTS_OBJECTS)
+# What verify takes from the program: random checkpoints, likelihoods, sampling.
+TRIED_OBJECTS := $(addprefix $(BUILD)/program/,random_checkpoint.o likelihood.o sampler.o)
+FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard fuzz/*.c))
+OBJECTS := $(LIBRARY_OBJECTS) $(VERIFY_OBJECTS) $(BENCH_OBJECTS) $(PLOTS_OBJECTS) \
+           $(PROGRAM_OBJECTS) $(FUZZ_OBJECTS)
 
 LIBRARIES := $(BUILD)/libtnl.a $(BUILD)/$(SONAME)
-PROGRAMS := $(BUILD)/tnl-verify $(BUILD)/tnl-bench $(BUILD)/tnl-extract $(BUILD)/readme-example \
+PROGRAMS := $(BUILD)/tnl $(BUILD)/tnl-verify $(BUILD)/tnl-bench $(BUILD)/tnl-extract \
+            $(BUILD)/tnl-fuzz $(BUILD)/readme-example \
             $(if $(WITH_CUDA),$(BUILD)/ptxas.log)
 
 .DEFAULT_GOAL := build
-.PHONY: help setup setup-developer build all verify bench plots readme install lint format clean
+.PHONY: help setup setup-developer build all verify fuzz bench plots readme install lint format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make setup             install what is missing (apt), or print the command that does'
 	@echo 'make build             the library and the programs, into $(BUILD)/'
 	@echo 'make verify            judge every row: FILTER=part QUICK=1 SEED=n GOLDEN=dir DEVICES=cpu'
+	@echo 'make fuzz              damaged files for the parsers: SECONDS=60 SEED=n'
 	@echo 'make bench             time every row: FILTER=regex QUICK=1 COMPARE=old.json'
 	@echo 'make plots             draw the figures from $(RESULTS)/<device>/bench.json'
 	@echo 'make readme            put the numbers of $(RESULTS)/*/bench.json into README.md'
-	@echo 'make install           library, header and tnl.pc: PREFIX=$(PREFIX) DESTDIR='
+	@echo 'make install           library, headers, tnl.pc, the program tnl, its page: PREFIX=$(PREFIX) DESTDIR='
 	@echo 'make lint, make format clang-format and cppcheck; rewrite in place'
 	@echo 'make clean             remove $(BUILD)/'
 	@echo 'With any of them: SANITIZE=1 (address, undefined behaviour), RESULTS=dir, BUILD=dir,'
@@ -177,12 +189,19 @@ $(BUILD)/$(SONAME): $(LIBRARY_OBJECTS) core/libtnl.map
 	@ln -sf $(SONAME) $(BUILD)/libtnl.so
 
 LINK = @echo '  LD  $@'; $(CXX) $(ALL_CXXFLAGS) $(filter %.o %.a,$^) $(LDFLAGS)
-$(BUILD)/tnl-verify: $(VERIFY_OBJECTS) $(BUILD)/libtnl.a
+$(BUILD)/sentencepiece: FORCE
+	@mkdir -p $(@D); echo '$(WITH_SENTENCEPIECE)' | cmp -s - $@ || echo '$(WITH_SENTENCEPIECE)' > $@
+$(BUILD)/tnl: $(PROGRAM_OBJECTS) $(BUILD)/libtnl.a $(BUILD)/sentencepiece
+	$(LINK) $(SENTENCEPIECE_LIBS) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
+$(BUILD)/tnl-verify: $(VERIFY_OBJECTS) $(TRIED_OBJECTS) $(BUILD)/libtnl.a
 	$(LINK) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
 $(BUILD)/tnl-bench: $(BENCH_OBJECTS) $(SHARED_OBJECTS) $(BUILD)/libtnl.a
 	$(LINK) $(BENCHMARK_LIBS) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
 $(BUILD)/tnl-extract: $(PLOTS_OBJECTS)
 	$(LINK) $(JANSSON_LIBS) -lm -o $@
+
+$(BUILD)/tnl-fuzz: $(FUZZ_OBJECTS) $(BUILD)/libtnl.a
+	$(LINK) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
 
 # The program that the README shows, compiled as the README says.
 $(BUILD)/readme-example.c: README.md
@@ -200,6 +219,10 @@ verify: build
 	    $(if $(FILTER),--filter='$(FILTER)') $(if $(SEED),--seed=$(SEED)) $(if $(QUICK),--quick) \
 	    $(if $(DEVICES),--device=$(DEVICES))
 
+# The sanitizers see what the parsers do wrong: best with SANITIZE=1.
+fuzz: build
+	@$(BUILD)/tnl-fuzz --seconds=$(or $(SECONDS),60) $(if $(SEED),--seed=$(SEED))
+
 bench: build | $(filter verify,$(MAKECMDGOALS))
 	@$(BUILD)/tnl-bench --results=$(RESULTS) $(if $(FILTER),--benchmark_filter='$(FILTER)') \
 	    $(if $(COMPARE),--compare='$(COMPARE)') $(if $(QUICK),--quick)
@@ -215,8 +238,10 @@ readme: build
 # ---- installing ------------------------------------------------------------------------------
 
 install: build
-	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig
-	install -m 644 include/tnl.h $(DESTDIR)$(PREFIX)/include/
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin include lib/pkgconfig share/man/man1)
+	install -m 755 $(BUILD)/tnl $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 program/tnl.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 include/tnl.h include/tnl_model.h $(DESTDIR)$(PREFIX)/include/
 	install -m 644 $(BUILD)/libtnl.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 755 $(BUILD)/$(SONAME) $(DESTDIR)$(PREFIX)/lib/libtnl.so.$(VERSION)
 	ln -sf libtnl.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/$(SONAME)

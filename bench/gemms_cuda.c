@@ -11,7 +11,7 @@
 
 #include "bench/kernels_cuda.h"
 #include "core/context.h"
-#include "verify/memory.h"
+#include "core/memory.h"
 
 typedef struct gemms_task {
     cublasHandle_t cublas;
@@ -49,11 +49,11 @@ static tnl_status launch(void *data) {
 /* Memory for an operand, filled. */
 static void *make_operand(const bench_yardsticks *yardsticks, tnl_type type, int64_t count,
                           uint64_t seed) {
-    void *memory = memory_allocate(TNL_CUDA, (size_t)count * tnl_type_size(type));
+    void *memory = tnl_memory_allocate(TNL_CUDA, (size_t)count * tnl_type_size(type));
     if (memory && (bench_queue_fill(memory, type, (size_t)count, yardsticks->seed + seed,
                                     yardsticks->context->stream) != cudaSuccess ||
-                   !memory_synchronize(yardsticks->context))) {
-        memory_free(TNL_CUDA, memory);
+                   !tnl_memory_synchronize(yardsticks->context))) {
+        tnl_memory_free(TNL_CUDA, memory);
         memory = NULL;
     }
     return memory;
@@ -72,7 +72,7 @@ static bool make_operands(const bench_yardsticks *yardsticks, gemms_task *task) 
                          : make_operand(yardsticks, size->type, size->m * size->k, seed + 1);
         task->b[i] = make_operand(yardsticks, size->type, size->n * size->k, seed + 2);
         task->c[i] =
-            memory_allocate(TNL_CUDA, (size_t)(size->m * size->n) * tnl_type_size(size->type));
+            tnl_memory_allocate(TNL_CUDA, (size_t)(size->m * size->n) * tnl_type_size(size->type));
         if (!task->a[i] || !task->b[i] || !task->c[i])
             return false;
     }
@@ -86,9 +86,9 @@ void gemms_cuda_free(bench_work *work) {
         return;
     for (int i = 0; i < task->of.count; i++) {
         if (!shares_left(&task->of, &task->of.gemm[i]))
-            memory_free(TNL_CUDA, task->a[i]);
-        memory_free(TNL_CUDA, task->b[i]);
-        memory_free(TNL_CUDA, task->c[i]);
+            tnl_memory_free(TNL_CUDA, task->a[i]);
+        tnl_memory_free(TNL_CUDA, task->b[i]);
+        tnl_memory_free(TNL_CUDA, task->c[i]);
     }
     if (task->cublas)
         cublasDestroy(task->cublas);

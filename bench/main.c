@@ -14,9 +14,9 @@
 #include "bench/device.h"
 #include "bench/results.h"
 #include "bench/run.h"
+#include "core/memory.h"
 #include "core/table.h"
 #include "verify/device.h"
-#include "verify/memory.h"
 
 typedef struct bench_options {
     const char *results, *device_name, *compare;
@@ -124,7 +124,7 @@ static tnl_context *open_context(const bench_options *options) {
             status = tnl_context_create(TNL_CPU, 0, &context);
         }
     }
-    if (status == TNL_OK && !memory_select(context))
+    if (status == TNL_OK && !tnl_memory_select(context))
         status = TNL_DEVICE_ERROR;
     if (status == TNL_OK)
         return context;
@@ -192,6 +192,12 @@ static void describe_run(const tnl_context *context) {
     shim_context("compiler", "gcc " __VERSION__);
     shim_context("tnl_version", tnl_version());
     shim_context("cold_cache", bench_device_of(context)->meter->cold_method);
+    if (bench_device_of(context)->meter->rest > 0) {
+        char text[64];
+        snprintf(text, sizeof text, "%g times the sample before, 20 ms at most",
+                 bench_device_of(context)->meter->rest);
+        shim_context("rest_before_a_sample", text);
+    }
     shim_context("real_time", "median of the samples, one launch each");
     shim_context("cpu_time", "median of the CPU time that all threads spent in a launch");
     shim_context("spread", "interquartile range of the samples over their median");
@@ -221,7 +227,7 @@ static bool report(const bench_runner *runner, const char *text, const row_list 
     const double gemm_rate = json_real_value(json_object_get(stamp, "gemm_rate"));
     char path[4096];
     snprintf(path, sizeof path, "%s/%s/bench.json", options->results, device);
-    json_t *run = results_parse(text, stamp);
+    json_t *run = results_parse(text, stamp, rows);
     json_decref(stamp);
     bool kept = run && results_merge(path, run, rows, !shim_filters());
     if (run && !shim_displays())

@@ -32,6 +32,10 @@ typedef struct bench_limits {
 /* How one kind of device is measured. */
 typedef struct bench_meter {
     const char *cold_method; /* how caches are made cold, in words */
+    /* A sample waits for so many times what the one before took, 20 ms at most, and the first for
+     * 20 ms. A GPU that multiplies matrices without a pause exceeds its power limit before long and
+     * lowers its clock by a tenth, at no certain moment; rested it keeps its full clock. */
+    double rest;
     /* What samples on the context's device need, made once; false: it could not be had. */
     bool (*open)(tnl_context *context);
     void (*close)(void);
@@ -44,8 +48,13 @@ extern const bench_meter bench_meter_cpu, bench_meter_cuda;
 
 /* Run it a few times without taking its time. */
 tnl_status measure_warm_up(const bench_meter *meter, const bench_work *work);
+/* Whether one launch takes no longer than so many seconds. Of two, since what the first does may be
+ * more than the work; a failed one is left for others to find. */
+bool measure_is_within(const bench_meter *meter, const bench_work *work, double seconds);
 /* Whether another sample is to be taken, `spent` seconds after the first began. */
 bool measure_wants(const bench_limits *limits, const bench_samples *taken, double spent);
+/* Take one sample more, after a rest. */
+tnl_status measure_sample(const bench_meter *meter, const bench_work *work, bench_samples *taken);
 /* Warm up and take all samples. */
 tnl_status measure(const bench_meter *meter, const bench_work *work, const bench_limits *limits,
                    bench_samples *taken);

@@ -105,4 +105,9 @@ static int launches(const bench_work *work) {
     return 1;
 }
 
-const bench_meter bench_meter_cpu = {cold_method, open_cpu, close_cpu, warm_up, sample, launches};
+const bench_meter bench_meter_cpu = {.cold_method = cold_method,
+                                     .open = open_cpu,
+                                     .close = close_cpu,
+                                     .warm_up = warm_up,
+                                     .sample = sample,
+                                     .launches = launches};

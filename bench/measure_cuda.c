@@ -139,10 +139,11 @@ static int launches(const bench_work *work) {
 }
 
 const bench_meter bench_meter_cuda = {
-    "before each sample a buffer of at least 256 MiB and twice the L2 is overwritten, then a clean "
-    "one of that size read",
-    open_cuda,
-    close_cuda,
-    warm_up,
-    sample,
-    launches};
+    .cold_method = "before each sample a buffer of at least 256 MiB and twice the L2 is "
+                   "overwritten, then a clean one of that size read",
+    .rest = 4,
+    .open = open_cuda,
+    .close = close_cuda,
+    .warm_up = warm_up,
+    .sample = sample,
+    .launches = launches};

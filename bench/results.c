@@ -34,7 +34,15 @@ static void make_integers(json_t *row) {
     }
 }
 
-json_t *results_parse(const char *text, json_t *stamp) {
+/* The row of that name, or NULL. */
+static const bench_row *find_row(const row_list *rows, const char *name) {
+    for (int i = 0; i < rows->count; i++)
+        if (strcmp(rows->row[i].name, name) == 0)
+            return &rows->row[i];
+    return NULL;
+}
+
+json_t *results_parse(const char *text, json_t *stamp, const row_list *rows) {
     json_error_t error;
     json_t *run = json_loads(text, 0, &error);
     if (!run) {
@@ -47,6 +55,9 @@ json_t *results_parse(const char *text, json_t *stamp) {
         json_object_del(row, "family_index");
         json_object_del(row, "per_family_instance_index");
         make_integers(row);
+        const bench_row *timed = find_row(rows, results_name(row));
+        if (timed && timed->variant && !timed->variant->chosen)
+            json_object_set_new(row, "only_named", json_true());
         json_object_update(row, stamp);
     }
     json_object_update(json_object_get(run, "context"), stamp);

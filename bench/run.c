@@ -5,7 +5,8 @@
  * A row can be skipped, with the reason in its place: when the memory that it needs is not there,
  * when no variant of that name takes the call, or when it would try one's patience. The last is
  * foreseen from the row's own curve: the last two sizes give the power of the size that the time
- * grows with, and that gives the next.
+ * grows with, and that gives the next. Where a row has none before it, as in a part of a run, its
+ * first launches tell, so that the same rows are skipped whichever are selected.
  */
 #include "bench/run.h"
 
@@ -16,8 +17,8 @@
 #include <unistd.h>
 
 #include "bench/device.h"
+#include "core/memory.h"
 #include "verify/device.h"
-#include "verify/memory.h"
 
 typedef struct curve_end {
     double size[2], seconds[2]; /* of the last two rows that ran, the later one second */
@@ -86,13 +87,14 @@ static bool fits(const bench_job *job, shim_state *state, double bytes, double n
 
 /* ---- patience ------------------------------------------------------------------------------ */
 
-/* The time that a launch of this size is likely to take; 0 where there is nothing to go by. */
+/* The time that a launch of this size is likely to take; 0 where there is nothing to go by. No
+ * operator's grows faster than the square of a size, whatever two disturbed times may say. */
 static double foresee(const curve_end *curve, double size) {
     const double *s = curve->size, *t = curve->seconds;
     if (t[1] == 0 || size <= s[1])
         return 0;
     double power = t[0] > 0 ? log(t[1] / t[0]) / log(s[1] / s[0]) : 1;
-    return t[1] * pow(size / s[1], fmax(power, 1));
+    return t[1] * pow(size / s[1], fmin(fmax(power, 1), 2));
 }
 
 static bool patient(const bench_job *job, shim_state *state) {
@@ -100,7 +102,20 @@ static bool patient(const bench_job *job, shim_state *state) {
     if (seconds <= job->runner->patience)
         return true;
     char text[128];
-    snprintf(text, sizeof text, "going by the sizes before, one launch would take %.0f s", seconds);
+    snprintf(text, sizeof text,
+             "going by the sizes before, one launch would take %.2g s, over %g s", seconds,
+             job->runner->patience);
+    skip(job, state, text);
+    return false;
+}
+
+/* Whether the launch itself, tried, is within one's patience. */
+static bool within_patience(const bench_job *job, shim_state *state, const bench_work *work) {
+    const double patience = job->runner->patience;
+    if (measure_is_within(job->runner->meter, work, patience))
+        return true;
+    char text[64];
+    snprintf(text, sizeof text, "one launch takes over %g s", patience);
     skip(job, state, text);
     return false;
 }
@@ -139,16 +154,13 @@ static bool take_samples(const bench_job *job, shim_state *state, const bench_wo
     while (status == TNL_OK && shim_next(state)) {
         if (!measure_wants(&job->runner->limits, &taken, measure_now() - start))
             continue;
-        double *seconds = &taken.seconds[taken.count], *cpu = &taken.cpu_seconds[taken.count];
-        status = meter->sample(work, seconds, cpu);
+        const int number = taken.count;
+        status = measure_sample(meter, work, &taken);
         if (status != TNL_OK)
             break;
-        shim_sample(state, *seconds, *cpu);
-        taken.count++;
+        shim_sample(state, taken.seconds[number], taken.cpu_seconds[number]);
         if (bare->launch)
-            status = meter->sample(bare, &bare_taken->seconds[bare_taken->count],
-                                   &bare_taken->cpu_seconds[bare_taken->count]);
-        bare_taken->count += bare->launch && status == TNL_OK;
+            status = measure_sample(meter, bare, bare_taken);
     }
     if (status != TNL_OK)
         fail(job, state, tnl_context_error(job->runner->context));
@@ -200,6 +212,8 @@ static void time_launch(const bench_job *job, shim_state *state, row_launch *lau
     }
     work.memory[work.memory_count].start = launch->workspace;
     work.memory[work.memory_count++].bytes = launch->workspace_bytes;
+    if (!within_patience(job, state, &work))
+        return;
     bench_samples bare_taken = {0};
     bench_work bare = make_bare(runner, row);
     const bool taken = take_samples(job, state, &work, &bare, &bare_taken);
@@ -259,14 +273,14 @@ static void run_operator(const bench_job *job, shim_state *state) {
         !patient(job, state))
         return;
     if (launch.workspace_bytes > 0) {
-        launch.workspace = memory_allocate(runner->context->device, launch.workspace_bytes);
+        launch.workspace = tnl_memory_allocate(runner->context->device, launch.workspace_bytes);
         if (!launch.workspace) {
             fail(job, state, "out of memory for the workspace");
             return;
         }
     }
     time_launch(job, state, &launch);
-    memory_free(runner->context->device, launch.workspace);
+    tnl_memory_free(runner->context->device, launch.workspace);
 }
 
 /* ---- a yardstick's row --------------------------------------------------------------------- */

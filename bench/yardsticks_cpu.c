@@ -9,8 +9,8 @@
 #include <omp.h>
 #include <string.h>
 
+#include "core/memory.h"
 #include "core/types.h"
-#include "verify/memory.h"
 #include "verify/random.h"
 
 #if defined(__AVX__)
@@ -99,8 +99,8 @@ static tnl_status measure_copy(const bench_yardsticks *yardsticks, copy_task *co
 static tnl_status copy_samples(const bench_yardsticks *yardsticks, size_t bytes,
                                bench_samples *taken) {
     copy_task copy = {.bytes = bytes};
-    unsigned char *from = memory_allocate(TNL_CPU, copy.bytes + 1);
-    copy.to = memory_allocate(TNL_CPU, copy.bytes + 1);
+    unsigned char *from = tnl_memory_allocate(TNL_CPU, copy.bytes + 1);
+    copy.to = tnl_memory_allocate(TNL_CPU, copy.bytes + 1);
     copy.from = from;
     tnl_status status = TNL_OUT_OF_MEMORY;
     if (copy.from && copy.to) {
@@ -108,8 +108,8 @@ static tnl_status copy_samples(const bench_yardsticks *yardsticks, size_t bytes,
         fill(copy.to, copy.bytes, yardsticks->seed + 1, false);
         status = measure_copy(yardsticks, &copy, taken);
     }
-    memory_free(TNL_CPU, from);
-    memory_free(TNL_CPU, copy.to);
+    tnl_memory_free(TNL_CPU, from);
+    tnl_memory_free(TNL_CPU, copy.to);
     return status;
 }
 
@@ -132,9 +132,9 @@ static tnl_status gemm_samples(const bench_yardsticks *yardsticks, const gemm_si
     size_t a = (size_t)(size->m * size->k) * sizeof(float);
     size_t b = (size_t)(size->n * size->k) * sizeof(float);
     size_t c = (size_t)(size->m * size->n) * sizeof(float);
-    gemm_task gemm = {.a = memory_allocate(TNL_CPU, a),
-                      .b = memory_allocate(TNL_CPU, b),
-                      .c = memory_allocate(TNL_CPU, c),
+    gemm_task gemm = {.a = tnl_memory_allocate(TNL_CPU, a),
+                      .b = tnl_memory_allocate(TNL_CPU, b),
+                      .c = tnl_memory_allocate(TNL_CPU, c),
                       .m = (int)size->m,
                       .n = (int)size->n,
                       .k = (int)size->k};
@@ -148,9 +148,9 @@ static tnl_status gemm_samples(const bench_yardsticks *yardsticks, const gemm_si
                            .memory_count = 3};
         status = measure(&bench_meter_cpu, &work, &yardsticks->limits, taken);
     }
-    memory_free(TNL_CPU, gemm.a);
-    memory_free(TNL_CPU, gemm.b);
-    memory_free(TNL_CPU, gemm.c);
+    tnl_memory_free(TNL_CPU, gemm.a);
+    tnl_memory_free(TNL_CPU, gemm.b);
+    tnl_memory_free(TNL_CPU, gemm.c);
     return status;
 }
 

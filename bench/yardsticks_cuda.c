@@ -8,8 +8,8 @@
 #include "bench/kernels_cuda.h"
 #include "bench/yardsticks.h"
 #include "core/context.h"
+#include "core/memory.h"
 #include "core/types.h"
-#include "verify/memory.h"
 
 static tnl_status status_of(int error) {
     return error == cudaSuccess ? TNL_OK : TNL_DEVICE_ERROR;
@@ -19,7 +19,7 @@ static bool fill(const bench_yardsticks *yardsticks, void *memory, tnl_type type
                  uint64_t seed) {
     return bench_queue_fill(memory, type, count, yardsticks->seed + seed,
                             yardsticks->context->stream) == cudaSuccess &&
-           memory_synchronize(yardsticks->context);
+           tnl_memory_synchronize(yardsticks->context);
 }
 
 /* ---- copies ------------------------------------------------------------------------------- */
@@ -58,15 +58,15 @@ static tnl_status measure_copy(const bench_yardsticks *yardsticks, copy_task *co
 
 static tnl_status copy_samples(const bench_yardsticks *yardsticks, size_t bytes,
                                bench_samples *taken) {
-    copy_task copy = {.to = memory_allocate(TNL_CUDA, bytes),
-                      .from = memory_allocate(TNL_CUDA, bytes),
+    copy_task copy = {.to = tnl_memory_allocate(TNL_CUDA, bytes),
+                      .from = tnl_memory_allocate(TNL_CUDA, bytes),
                       .stream = yardsticks->context->stream,
                       .bytes = bytes};
     tnl_status status = TNL_OUT_OF_MEMORY;
     if (copy.to && copy.from && fill(yardsticks, copy.from, TNL_FLOAT32, bytes / sizeof(float), 0))
         status = measure_copy(yardsticks, &copy, taken);
-    memory_free(TNL_CUDA, copy.to);
-    memory_free(TNL_CUDA, copy.from);
+    tnl_memory_free(TNL_CUDA, copy.to);
+    tnl_memory_free(TNL_CUDA, copy.from);
     return status;
 }
 

@@ -71,6 +71,7 @@ const char *tnl_status_name(tnl_status status) {
         [TNL_NO_DEVICE] = "TNL_NO_DEVICE",
         [TNL_DEVICE_ERROR] = "TNL_DEVICE_ERROR",
         [TNL_OUT_OF_MEMORY] = "TNL_OUT_OF_MEMORY",
+        [TNL_FILE_ERROR] = "TNL_FILE_ERROR",
     };
     int index = (int)status;
     return index >= 0 && index < (int)(sizeof name / sizeof *name) ? name[index] : "not a status";

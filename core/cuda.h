@@ -13,4 +13,14 @@ void tnl_cuda_close(tnl_context *context);
 tnl_status tnl_cuda_enter(tnl_context *context, int *previous);
 void tnl_cuda_leave(const tnl_context *context, int previous);
 
+/* The same for a context of either kind: on the CPU there is nothing to do. */
+static inline tnl_status tnl_enter_device(tnl_context *context, int *previous) {
+    *previous = context->index;
+    return context->device == TNL_CPU ? TNL_OK : tnl_cuda_enter(context, previous);
+}
+static inline void tnl_leave_device(const tnl_context *context, int previous) {
+    if (context->device != TNL_CPU)
+        tnl_cuda_leave(context, previous);
+}
+
 #endif

@@ -117,13 +117,11 @@ tnl_status tnl_workspace(tnl_context *context, tnl_operator op, const void *args
 
 /* Launch with the context's device as the current one; the caller's comes back. */
 static tnl_status launch(const tnl_variant_row *row, const tnl_call *call) {
-    if (row->device == TNL_CPU)
-        return row->kernel->launch(call);
     int previous;
-    tnl_status status = tnl_cuda_enter(call->context, &previous);
+    tnl_status status = tnl_enter_device(call->context, &previous);
     if (status == TNL_OK) {
         status = row->kernel->launch(call);
-        tnl_cuda_leave(call->context, previous);
+        tnl_leave_device(call->context, previous);
     }
     return status;
 }

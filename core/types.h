@@ -6,7 +6,8 @@
 
 #define TNL_TYPE_BIT(type) (1u << (type))
 #define TNL_F32 TNL_TYPE_BIT(TNL_FLOAT32)
-#define TNL_ALL_FLOATS (TNL_F32 | TNL_TYPE_BIT(TNL_FLOAT16) | TNL_TYPE_BIT(TNL_BFLOAT16))
+#define TNL_16_BIT (TNL_TYPE_BIT(TNL_FLOAT16) | TNL_TYPE_BIT(TNL_BFLOAT16))
+#define TNL_ALL_FLOATS (TNL_F32 | TNL_16_BIT)
 
 #ifdef __cplusplus
 extern "C" {

@@ -41,18 +41,21 @@ CPU(attention_forward, chunked, TNL_F32, "left product inside a chunk, a K^T V s
 CUDA(attention_forward, left_product, 80, TNL_ALL_FLOATS, "(Q K^T * M) V by cuBLAS, the n x n matrices in memory")
 CUDA(attention_forward, tiled, 80, TNL_ALL_FLOATS, "Algorithm 3: the left product tile by tile on chip, n^2 work")
 CUDA(attention_forward, chunked, 80, TNL_ALL_FLOATS, "left product inside a chunk, a K^T V state between chunks")
+CUDA(attention_forward, hopper, 90, TNL_16_BIT, "the chunked sweep with TMA, wgmma and a role for every warp")
 
 CPU(attention_backward, left_product, TNL_F32, "the n x n matrix in memory, then its gradient in its place")
 CPU(attention_backward, chunked, TNL_F32, "a sweep forwards for dQ, one backwards for dK and dV")
 CUDA(attention_backward, left_product, 80, TNL_ALL_FLOATS, "by cuBLAS, the n x n matrices and then their gradients in memory")
 CUDA(attention_backward, tiled, 80, TNL_ALL_FLOATS, "Algorithm 4: the left product tile by tile on chip, n^2 work")
 CUDA(attention_backward, chunked, 80, TNL_ALL_FLOATS, "left products inside a chunk, states and their gradients between chunks")
+CUDA(attention_backward, hopper, 90, TNL_16_BIT, "the chunked sweep with TMA, wgmma and a role for every warp")
 
 CPU(attention_forward_backward, left_product, TNL_F32, "keeps the n x n matrix of the forward pass")
 CPU(attention_forward_backward, chunked, TNL_F32, "forward and backward, nothing kept between them")
 CUDA(attention_forward_backward, left_product, 80, TNL_ALL_FLOATS, "keeps the n x n matrices of the forward pass")
 CUDA(attention_forward_backward, tiled, 80, TNL_ALL_FLOATS, "Algorithms 3 and 4")
 CUDA(attention_forward_backward, chunked, 80, TNL_ALL_FLOATS, "forward and backward, nothing kept between them")
+CUDA(attention_forward_backward, hopper, 90, TNL_16_BIT, "the chunked sweep with TMA, wgmma and a role for every warp")
 
 CPU(sglu_gate, blas, TNL_F32, "two GEMMs and a product")
 CUDA(sglu_gate, cublas, 80, TNL_ALL_FLOATS, "two GEMMs and a product")

@@ -95,7 +95,8 @@ typedef enum tnl_status {
     TNL_WORKSPACE_TOO_SMALL, /* fewer bytes than the _workspace function asks for */
     TNL_NO_DEVICE,           /* no such device, no driver, or built without CUDA */
     TNL_DEVICE_ERROR,        /* the device or one of its libraries reported a failure */
-    TNL_OUT_OF_MEMORY        /* only from tnl_context_create */
+    TNL_OUT_OF_MEMORY,       /* only from functions that create or open something */
+    TNL_FILE_ERROR           /* a file can't be read or written, or is not what it should be */
 } tnl_status;
 
 /* The status as a word, "TNL_OK" and so on; never NULL. */

@@ -53,16 +53,15 @@ static bool map_file(tnl_safetensors *file, const reader *to) {
         fail(to, NULL, "%s", strerror(errno));
     } else if (!S_ISREG(status.st_mode)) {
         fail(to, NULL, "not a regular file");
-    } else if (status.st_size < LENGTH_BYTES) {
-        fail(to, NULL, "is %lld bytes long, expected at least %d", (long long)status.st_size,
-             LENGTH_BYTES);
+    } else if (status.st_size == 0) {
+        fail(to, NULL, "is empty");
     } else {
         void *map = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, descriptor, 0);
         if (map == MAP_FAILED) {
             fail(to, NULL, "%s", strerror(errno));
         } else {
-            file->map = map;
-            file->map_bytes = (size_t)status.st_size;
+            file->bytes = file->map = map;
+            file->byte_count = (size_t)status.st_size;
         }
     }
     close(descriptor); /* the mapping stays */
@@ -70,14 +69,17 @@ static bool map_file(tnl_safetensors *file, const reader *to) {
 }
 
 static bool parse_header(tnl_safetensors *file, uint64_t *header_bytes, const reader *to) {
-    const unsigned char *bytes = file->map;
+    const unsigned char *bytes = file->bytes;
     uint64_t length = 0;
+    if (file->byte_count < LENGTH_BYTES)
+        return fail(to, NULL, "is %zu bytes long, expected at least %d", file->byte_count,
+                    LENGTH_BYTES);
     for (int i = LENGTH_BYTES - 1; i >= 0; i--)
         length = length << 8 | bytes[i];
-    if (length > file->map_bytes - LENGTH_BYTES)
+    if (length > file->byte_count - LENGTH_BYTES)
         return fail(to, NULL, "header length is %llu, expected at most %llu, what the file has",
                     (unsigned long long)length,
-                    (unsigned long long)(file->map_bytes - LENGTH_BYTES));
+                    (unsigned long long)(file->byte_count - LENGTH_BYTES));
     json_error_t error;
     file->header =
         json_loadb((const char *)bytes + LENGTH_BYTES, length, JSON_REJECT_DUPLICATES, &error);
@@ -190,8 +192,8 @@ static bool check_order(tnl_safetensors *file, const char *data, size_t data_byt
 }
 
 static bool read_tensors(tnl_safetensors *file, uint64_t header_bytes, const reader *to) {
-    const char *data = (const char *)file->map + LENGTH_BYTES + header_bytes;
-    size_t data_bytes = file->map_bytes - LENGTH_BYTES - header_bytes;
+    const char *data = (const char *)file->bytes + LENGTH_BYTES + header_bytes;
+    size_t data_bytes = file->byte_count - LENGTH_BYTES - header_bytes;
     file->tensor = calloc(json_object_size(file->header) + 1, sizeof *file->tensor);
     if (!file->tensor)
         return fail(to, NULL, "out of memory");
@@ -211,13 +213,26 @@ static bool read_tensors(tnl_safetensors *file, uint64_t header_bytes, const rea
     return check_order(file, data, data_bytes, to);
 }
 
+static bool parse(tnl_safetensors *file, const reader *to) {
+    uint64_t header_bytes = 0;
+    return parse_header(file, &header_bytes, to) && read_tensors(file, header_bytes, to);
+}
+
 bool tnl_safetensors_open(tnl_safetensors *file, const char *path, char *error,
                           size_t error_bytes) {
     const reader to = {path, error, error_bytes};
-    uint64_t header_bytes = 0;
     memset(file, 0, sizeof *file);
-    if (map_file(file, &to) && parse_header(file, &header_bytes, &to) &&
-        read_tensors(file, header_bytes, &to))
+    if (map_file(file, &to) && parse(file, &to))
+        return true;
+    tnl_safetensors_close(file);
+    return false;
+}
+
+bool tnl_safetensors_parse(tnl_safetensors *file, const char *path, const void *bytes,
+                           size_t byte_count, char *error, size_t error_bytes) {
+    const reader to = {path, error, error_bytes};
+    *file = (tnl_safetensors){.bytes = bytes, .byte_count = byte_count};
+    if (parse(file, &to))
         return true;
     tnl_safetensors_close(file);
     return false;
@@ -227,7 +242,7 @@ void tnl_safetensors_close(tnl_safetensors *file) {
     json_decref(file->header);
     free(file->tensor);
     if (file->map)
-        munmap(file->map, file->map_bytes);
+        munmap(file->map, file->byte_count);
     memset(file, 0, sizeof *file);
 }
 
@@ -236,4 +251,8 @@ const tnl_safetensors_tensor *tnl_safetensors_find(const tnl_safetensors *file, 
         if (strcmp(file->tensor[i].name, name) == 0)
             return &file->tensor[i];
     return NULL;
+}
+
+const char *tnl_safetensors_metadata(const tnl_safetensors *file, const char *key) {
+    return json_string_value(json_object_get(json_object_get(file->header, "__metadata__"), key));
 }

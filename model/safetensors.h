@@ -24,8 +24,9 @@ typedef struct tnl_safetensors_tensor {
 typedef struct tnl_safetensors {
     tnl_safetensors_tensor *tensor; /* in the order of their data */
     size_t count;
-    void *map;
-    size_t map_bytes;
+    const void *bytes; /* the file's */
+    size_t byte_count;
+    void *map;             /* the same where it is mapped; NULL: somebody else's memory */
     struct json_t *header; /* owns the names */
 } tnl_safetensors;
 
@@ -35,9 +36,15 @@ typedef struct tnl_safetensors {
  * file and, where one is to blame, the tensor; *file is then empty.
  */
 bool tnl_safetensors_open(tnl_safetensors *file, const char *path, char *error, size_t error_bytes);
+/* The same for a file that lies in memory, which must stay until *file is closed; path is what the
+ * text of an error calls it. */
+bool tnl_safetensors_parse(tnl_safetensors *file, const char *path, const void *bytes,
+                           size_t byte_count, char *error, size_t error_bytes);
 /* Unmaps the file: names and data end here. An empty *file is allowed. */
 void tnl_safetensors_close(tnl_safetensors *file);
 /* The tensor of that name, or NULL. */
 const tnl_safetensors_tensor *tnl_safetensors_find(const tnl_safetensors *file, const char *name);
+/* The text that the file's metadata have under a key, or NULL. */
+const char *tnl_safetensors_metadata(const tnl_safetensors *file, const char *key);
 
 #endif

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Draws the figures (SVG and PNG) of results/<device> and writes its claims.md, from its bench.json.
+# Draws the figures (SVG and PNG) of results/<device> and writes its claims.md, from its bench.json;
+# robust inference from robust_inference.json, where there is one.
 # Run at the top of the repository: [RESULTS=folder] [BUILD=folder] plots/draw.sh DEVICE
 set -eu
 
@@ -10,7 +11,12 @@ data=$build/plots/data/$1
 mkdir -p "$data"
 "$build/tnl-extract" tables "$data" "$results/bench.json"
 echo "$results/claims.md"
-for figure in figure2 figure3 roofline; do
+figures='figure2 figure3 roofline'
+if [ -e "$results/robust_inference.json" ]; then
+    "$build/tnl-extract" robust "$data" "$results/robust_inference.json"
+    figures="$figures robust_inference"
+fi
+for figure in $figures; do
     gnuplot -e "data = '$data'; out = '$results'" plots/$figure.gp
     echo "$results/$figure.svg $results/$figure.png"
 done

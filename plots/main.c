@@ -1,6 +1,6 @@
 /*
- * tnl-extract: from results/<device>/bench.json to what gnuplot draws, what claims.md says and what
- * the README shows.
+ * tnl-extract: from the files in results/<device> to what gnuplot draws, what claims.md says and
+ * what the README shows.
  */
 #include <getopt.h>
 #include <stdlib.h>
@@ -8,11 +8,14 @@
 
 #include "plots/claims.h"
 #include "plots/readme.h"
+#include "plots/robust.h"
 #include "plots/tables.h"
 
 static void usage(FILE *file) {
     fputs("Usage: tnl-extract tables FOLDER BENCH.JSON\n"
           "         write the figures' tables into FOLDER, and claims.md beside BENCH.JSON\n"
+          "       tnl-extract robust FOLDER ROBUST_INFERENCE.JSON\n"
+          "         write the table of Algorithm 1 against Algorithm 2 into FOLDER\n"
           "       tnl-extract readme README.md BENCH.JSON...\n"
           "         write the main numbers of each file between the README's markers\n",
           file);
@@ -36,6 +39,8 @@ int main(int argc, char **argv) {
         usage(stdout);
     else if (option == -1 && words == 3 && !strcmp(word[0], "tables"))
         write_tables(word[1], word[2]);
+    else if (option == -1 && words == 3 && !strcmp(word[0], "robust"))
+        write_robust_inference(word[2], word[1]);
     else if (option == -1 && words >= 3 && !strcmp(word[0], "readme"))
         write_readme(word[1], word + 2, words - 2);
     else {

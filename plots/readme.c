@@ -1,6 +1,7 @@
 /*
  * Writes the README's table of main numbers: for each operator, at its largest shape measured, the
- * fastest row. What stands between the markers is replaced; the rest of the README stays as it is.
+ * fastest row of those that the table of variants may choose. What stands between the markers is
+ * replaced; the rest of the README stays as it is.
  */
 #include "plots/readme.h"
 
@@ -17,7 +18,8 @@ static const struct row *fastest_row(const struct results *results, const struct
     const struct row *fastest = largest;
     for (size_t i = 0; i < results->count; i++) {
         const struct row *row = &results->row[i];
-        if (is_measured(row) && !strcmp(row->operator_name, largest->operator_name) &&
+        if (is_measured(row) && !row->only_named &&
+            !strcmp(row->operator_name, largest->operator_name) &&
             !strcmp(row->type, largest->type) && !strcmp(row->shape, largest->shape) &&
             row->time < fastest->time)
             fastest = row;

@@ -27,7 +27,8 @@ const struct row *largest_row(const struct results *results, const char *operato
     const struct row *largest = NULL;
     for (size_t i = 0; i < results->count; i++) {
         const struct row *row = &results->row[i];
-        if (is_measured(row) && !strcmp(row->operator_name, operator_name) &&
+        if (is_measured(row) && (variant || !row->only_named) &&
+            !strcmp(row->operator_name, operator_name) &&
             (!variant || !strcmp(row->variant, variant)) && !strcmp(row->type, type) &&
             (!largest || row->bytes > largest->bytes))
             largest = row;
@@ -63,9 +64,10 @@ static void write_bars(struct bars *bars, const struct results *results,
         if (!opens_variant(results, i, operator_name) || !row || limit_share(row) <= 0)
             continue;
         const double share = limit_share(row);
-        fprintf(bars->file, "%g %.6g %d \"%s\" \"%s %s\" \"%s\" \"%s\" \"%s\"\n", bars->place,
+        fprintf(bars->file, "%g %.6g %d \"%s\" \"%s %s%s\" \"%s\" \"%s\" \"%s\"\n", bars->place,
                 100 * share, row->gemm_share > row->copy_share ? 2 : 1, heading, variant, type,
-                format_share(share).s, format_time(row->time).s, row->shape);
+                row->only_named ? " (when named)" : "", format_share(share).s,
+                format_time(row->time).s, row->shape);
         heading = "";
         bars->place += 1;
         bars->longest = fmax(bars->longest, share);

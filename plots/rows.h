@@ -20,7 +20,8 @@ struct row {
     double copy_share, gemm_share; /* 0 where the row has none */
     double bytes, peak_bytes;
     const char *commit, *error;
-    bool quick; /* of a run that took few samples */
+    bool quick;      /* of a run that took few samples */
+    bool only_named; /* of a variant that the table never chooses */
 };
 
 struct results {

@@ -17,7 +17,7 @@ void write_variable(FILE *file, const char *name, const char *value);
 /* The type that an operator's rows are shown in where there is room for one: bf16, else f32. */
 const char *operator_type(const struct results *results, const char *operator_name);
 /* The measured row that moves the most bytes (of equal ones the first) of an operator, in a type,
- * of one variant or, for NULL, of all; NULL for none. */
+ * of one variant or, for NULL, of all that the table may choose; NULL for none. */
 const struct row *largest_row(const struct results *results, const char *operator_name,
                               const char *variant, const char *type);
 /* Whether results->row[index] is the first row of its operator, and no yardstick. */

@@ -120,7 +120,7 @@ static int variants_of(const tnl_operator_info *about) {
 }
 
 static void try_names(report *r) {
-    static const int bad[] = {-1, 7, 99, INT_MIN, INT_MAX};
+    static const int bad[] = {-1, 8, 99, INT_MIN, INT_MAX};
     if (!report_begin(r, "names and sizes", "bad input", ""))
         return;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

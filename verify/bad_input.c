@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "verify/memory.h"
+#include "core/memory.h"
 #include "verify/parts.h"
 #include "verify/run.h"
 #include "verify/trial.h"
@@ -106,10 +106,10 @@ static bool runs_good(trial *t, space *room) {
             needed > room->bytes)
             room->bytes = needed;
     }
-    room->memory = memory_allocate(t->context->device, room->bytes);
+    room->memory = tnl_memory_allocate(t->context->device, room->bytes);
     bool ran = room->memory && problem_poison(t->good) &&
                problem_run(t->good, t->context, NULL, room->memory, room->bytes) == TNL_OK &&
-               memory_synchronize(t->context) && problem_poison(t->good);
+               tnl_memory_synchronize(t->context) && problem_poison(t->good);
     return report_case(t->report, ran, 0, 0, "the good call: %s", tnl_context_error(t->context));
 }
 
@@ -132,7 +132,7 @@ static void try_problem(report *r, tnl_context *context, const problem_spec *spe
         try_variants(&t, &room);
         try_nulls(&t);
     }
-    memory_free(context->device, room.memory);
+    tnl_memory_free(context->device, room.memory);
     problem_free(&good);
 }
 

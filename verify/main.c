@@ -23,7 +23,7 @@ static const char usage[] =
     "  --filter=REGEX      judge only rows whose operator/variant/type matches\n"
     "  --quick             a tenth of the cases\n"
     "  --seed=N            the seed of all random choices (20240229)\n"
-    "  --golden=DIR        check the data of DIR/ops.safetensors\n"
+    "  --golden=DIR        check the data of DIR/ops.safetensors and the models DIR/*/\n"
     "  --ptxas=FILE        look for spills in what ptxas said of the kernels\n"
     "  --device=cpu|cuda   judge on the CPU or on CUDA device 0 alone (both, where there is one)\n"
     "  --results=DIR       write DIR/<device>/verify.json\n"
@@ -127,22 +127,38 @@ static bool make_folder(const char *path) {
     return false;
 }
 
-static bool write_results(const report *r, const settings *s, const tnl_context *context) {
-    char slug[128], commit[128], path[4096];
+/* The folder of the device's results, made if need be; false: said on stderr. */
+static bool results_folder(const settings *s, const tnl_context *context, char *slug,
+                           size_t slug_size, char *path, size_t path_size) {
     if (s->name)
-        snprintf(slug, sizeof slug, "%s", s->name);
+        snprintf(slug, slug_size, "%s", s->name);
     else
-        device_slug(context, slug, sizeof slug);
-    describe_commit(commit, sizeof commit);
-    int length = snprintf(path, sizeof path, "%s/%s", s->results, slug);
-    if (length + sizeof "/verify.json" > sizeof path) {
+        device_slug(context, slug, slug_size);
+    const int length = snprintf(path, path_size, "%s/%s", s->results, slug);
+    if (length + sizeof "/robust_inference.json" > path_size) {
         fprintf(stderr, "verify: %s: too long a path\n", s->results);
         return false;
     }
-    if (!make_folder(s->results) || !make_folder(path))
+    return make_folder(s->results) && make_folder(path);
+}
+
+static bool write_results(const report *r, const settings *s, const tnl_context *context) {
+    char slug[128], commit[128], path[4096];
+    describe_commit(commit, sizeof commit);
+    if (!results_folder(s, context, slug, sizeof slug, path, sizeof path))
         return false;
-    snprintf(path + length, sizeof path - (size_t)length, "/verify.json");
+    strcat(path, "/verify.json");
     return report_write(r, path, slug, commit);
+}
+
+/* Its numbers are the CPU's, and so is their file: beside other results of the CPU alone. */
+static void verify_robustness(report *r, const settings *s, const verify_devices *devices) {
+    char slug[128], path[4096];
+    const bool kept = s->results && devices->count == 1 &&
+                      results_folder(s, devices->context[0], slug, sizeof slug, path, sizeof path);
+    if (kept)
+        strcat(path, "/robust_inference.json");
+    verify_robust_inference(r, devices->context[0], kept ? path : NULL);
 }
 
 /* The devices asked for, as far as there are any; CUDA rows that can't be judged are counted on
@@ -177,14 +193,19 @@ static void verify_all(report *r, const settings *s, const verify_devices *devic
     if (s->cpu) {
         verify_checks(r);
         verify_gradients(r);
+        verify_robustness(r, s, devices);
     }
     if (s->ptxas)
         verify_ptxas(r, s->ptxas);
     verify_matrix(r, devices);
     for (int i = 0; i < devices->count; i++) {
         verify_properties(r, devices->context[i]);
-        if (s->golden)
+        if (s->golden) {
             verify_golden(r, devices->context[i], s->golden);
+            verify_golden_models(r, devices->context[i], s->golden);
+        }
+        verify_model_checks(r, devices->context[i]);
+        verify_damage(r, devices->context[i]);
         verify_bad_input(r, devices->context[i]);
     }
     verify_example(r, s->example);

@@ -24,6 +24,15 @@ void verify_ptxas(report *r, const char *path);
 /* The data of directory/ops.safetensors: the rows against it, and on a CPU context the
  * references. */
 void verify_golden(report *r, tnl_context *context, const char *directory);
+/* The models of directory/NAME/, in every type that the context's device has rows for. */
+void verify_golden_models(report *r, tnl_context *context, const char *directory);
+/* Algorithm 1 against Algorithm 2 over a million tokens, on a CPU context; path: where the errors
+ * by position go, or NULL. */
+void verify_robust_inference(report *r, tnl_context *context, const char *path);
+/* Model directories with every kind of damage, one by one. */
+void verify_damage(report *r, tnl_context *context);
+/* Table 10's counts; states, sampling and random checkpoints; their functions with bad input. */
+void verify_model_checks(report *r, tnl_context *context);
 /* Every public function with bad arguments, made from the table. */
 void verify_bad_input(report *r, tnl_context *context);
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "verify/memory.h"
+#include "core/memory.h"
 #include "verify/plan.h"
 #include "verify/values.h"
 
@@ -82,8 +82,8 @@ static bool send_values(const problem *p, int tensor) {
     if (!piece)
         return false;
     values_fill(&p->spec, tensor, &shape, piece);
-    bool sent = memory_repeat(p->device, p->tensor[tensor].data,
-                              (size_t)count * tnl_type_size(shape.type), piece, bytes);
+    bool sent = tnl_memory_repeat(p->device, p->tensor[tensor].data,
+                                  (size_t)count * tnl_type_size(shape.type), piece, bytes);
     free(piece);
     return sent;
 }
@@ -106,7 +106,7 @@ bool problem_make(const problem_spec *spec, const tnl_context *context, problem 
     *plan = plan_make(spec);
     for (int i = 0; i < plan->block_count; i++) {
         problem_block *block = &plan->block[i];
-        block->memory = memory_allocate(p->device, block->bytes);
+        block->memory = tnl_memory_allocate(p->device, block->bytes);
         block->host = p->device == TNL_CPU ? block->memory : on_host ? malloc(block->bytes) : NULL;
         if (!block->memory || (on_host && !block->host)) {
             problem_free(p);
@@ -134,7 +134,7 @@ void problem_free(problem *p) {
         problem_block *block = &p->plan->block[i];
         if (block->host != block->memory)
             free(block->host);
-        memory_free(p->device, block->memory);
+        tnl_memory_free(p->device, block->memory);
         free(block->first);
         free(block->writable);
     }
@@ -146,7 +146,7 @@ bool problem_send(problem *p) {
     bool sent = true;
     for (int i = 0; i < p->plan->block_count; i++) {
         problem_block *block = &p->plan->block[i];
-        sent &= memory_to_device(p->device, block->memory, block->host, block->bytes);
+        sent &= tnl_memory_to_device(p->device, block->memory, block->host, block->bytes);
     }
     return sent;
 }
@@ -155,7 +155,7 @@ bool problem_fetch(problem *p) {
     bool fetched = true;
     for (int i = 0; i < p->plan->block_count; i++) {
         problem_block *block = &p->plan->block[i];
-        fetched &= memory_from_device(p->device, block->host, block->memory, block->bytes);
+        fetched &= tnl_memory_from_device(p->device, block->host, block->memory, block->bytes);
     }
     return fetched;
 }

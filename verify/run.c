@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/memory.h"
 #include "verify/capture.h"
-#include "verify/memory.h"
 
 enum { GUARD = 4096, POISON = 0xff };
 
@@ -22,8 +22,8 @@ const char *run_obstacle(const tnl_context *context, const tnl_variant_row *row)
 /* Whether the guards, GUARD bytes before and behind `bytes` of workspace, are as they were. */
 static bool guards_hold(tnl_device device, const unsigned char *memory, size_t bytes) {
     unsigned char guard[2 * GUARD];
-    if (!memory_from_device(device, guard, memory, GUARD) ||
-        !memory_from_device(device, guard + GUARD, memory + GUARD + bytes, GUARD))
+    if (!tnl_memory_from_device(device, guard, memory, GUARD) ||
+        !tnl_memory_from_device(device, guard + GUARD, memory + GUARD + bytes, GUARD))
         return false;
     for (int i = 0; i < 2 * GUARD; i++)
         if (guard[i] != POISON)
@@ -72,7 +72,7 @@ static run_result run_in(problem *p, const run_place *place, char *text, size_t 
         snprintf(text, size, "%s: %s", tnl_status_name(status), tnl_context_error(context));
         return RUN_FAILED;
     }
-    if (!memory_synchronize(context) || !problem_fetch(p)) {
+    if (!tnl_memory_synchronize(context) || !problem_fetch(p)) {
         snprintf(text, size, "the device reported a failure");
         return RUN_FAILED;
     }
@@ -95,13 +95,14 @@ static run_result run(problem *p, tnl_context *context, const tnl_variant_row *r
         return RUN_FAILED;
     }
     const size_t total = bytes + 2 * GUARD;
-    unsigned char piece[GUARD], *memory = memory_allocate(p->device, total);
+    unsigned char piece[GUARD], *memory = tnl_memory_allocate(p->device, total);
     memset(piece, POISON, sizeof piece);
     run_result result = RUN_FAILED;
     snprintf(text, size, "out of memory");
-    if (memory && problem_poison(p) && memory_repeat(p->device, memory, total, piece, sizeof piece))
+    if (memory && problem_poison(p) &&
+        tnl_memory_repeat(p->device, memory, total, piece, sizeof piece))
         result = run_in(p, &(run_place){context, row->name, memory, bytes, captured}, text, size);
-    memory_free(p->device, memory);
+    tnl_memory_free(p->device, memory);
     return result;
 }
 

@@ -8,7 +8,6 @@
  */
 #include "core/kernels.h"
 #include "kernels/activation/cpu_tokens.h"
-#include "kernels/common/cpu_lrpe.h"
 
 /* dx may be dy, and may be x. */
 static void swish_row(const float *x, const float *dy, float *dx, int64_t count) {
@@ -51,34 +50,20 @@ static void swish_token(const tnl_call *call, int64_t head, int64_t token) {
                       tnl_token_row(&tensor[ACT_BWD_DQ + i], batch, head, token), call->dim[DIM_D]);
 }
 
-/* sum: d elements, or NULL where dtheta is not asked for. */
-static void swish_lrpe_token(const tnl_call *call, int64_t head, int64_t token,
-                             tnl_positions *positions, double *sum) {
+/* sum: d doubles, or NULL where dtheta is not asked for. */
+static void swish_lrpe_channels(const tnl_call *call, const tnl_token_channels *at, void *sum) {
     const tnl_tensor *tensor = call->tensor;
-    const int64_t d = call->dim[DIM_D];
-    const float *theta =
-        (const float *)tensor[ACT_BWD_THETA].data + head * tensor[ACT_BWD_THETA].stride[0];
-    tnl_angles angles;
-
-    for (int64_t c = 0; c < d; c += TNL_LRPE_BLOCK) {
-        const int64_t count = d - c < TNL_LRPE_BLOCK ? d - c : TNL_LRPE_BLOCK;
-        int64_t made = -1; /* the position that `angles` holds */
-        for (int64_t batch = 0; batch < call->dim[DIM_B]; batch++) {
-            const int64_t t = tnl_position_of(positions, batch, token);
-            if (t != made)
-                tnl_make_angles(theta + c, t, count, &angles);
-            made = t;
-            for (int i = 0; i < 2; i++) {
-                const float *x = tnl_token_row(&tensor[ACT_BWD_Q + i], batch, head, token) + c;
-                const float *dy =
-                    tnl_token_row(&tensor[ACT_BWD_DQ_OUT + i], batch, head, token) + c;
-                float *dx = tnl_token_row(&tensor[ACT_BWD_DQ + i], batch, head, token) + c;
-                if (sum)
-                    swish_lrpe_theta_row(x, &angles, dy, dy + d, (double)t, dx, sum + c, count);
-                else
-                    swish_lrpe_row(x, &angles, dy, dy + d, dx, count);
-            }
-        }
+    const int64_t d = call->dim[DIM_D], c = at->first;
+    for (int i = 0; i < 2; i++) {
+        const float *x = tnl_token_row(&tensor[ACT_BWD_Q + i], at->batch, at->head, at->token) + c;
+        const float *dy =
+            tnl_token_row(&tensor[ACT_BWD_DQ_OUT + i], at->batch, at->head, at->token) + c;
+        float *dx = tnl_token_row(&tensor[ACT_BWD_DQ + i], at->batch, at->head, at->token) + c;
+        if (sum)
+            swish_lrpe_theta_row(x, at->angles, dy, dy + d, (double)at->position, dx,
+                                 (double *)sum + c, at->count);
+        else
+            swish_lrpe_row(x, at->angles, dy, dy + d, dx, at->count);
     }
 }
 
@@ -105,28 +90,22 @@ static void add_task_sums(const tnl_call *call) {
     }
 }
 
-static tnl_status launch(const tnl_call *call) {
-    const int64_t n = call->dim[DIM_N], d = call->dim[DIM_D], tasks = tnl_token_tasks(call);
-    const bool has_dtheta = call->tensor[ACT_BWD_DTHETA].data;
-#pragma omp parallel for collapse(2)
-    for (int64_t head = 0; head < call->dim[DIM_H]; head++) {
-        for (int64_t task = 0; task < tasks; task++) {
-            const int64_t begin = task * TNL_TOKENS_PER_TASK;
-            const int64_t end = n - begin < TNL_TOKENS_PER_TASK ? n : begin + TNL_TOKENS_PER_TASK;
-            tnl_positions positions = {call->tensor[ACT_BWD_POSITIONS].data,
-                                       call->tensor[ACT_BWD_CU_SEQLENS].data, 0};
-            double *sum = has_dtheta ? (double *)call->workspace + (head * tasks + task) * d : NULL;
-            for (int64_t i = 0; sum && i < d; i++)
-                sum[i] = 0;
-            for (int64_t token = begin; token < end; token++) {
-                if (call->tensor[ACT_BWD_THETA].data)
-                    swish_lrpe_token(call, head, token, &positions, sum);
-                else
-                    swish_token(call, head, token);
-            }
-        }
+static void swish_task(const tnl_call *call, tnl_token_task *task) {
+    const int64_t d = call->dim[DIM_D], row = task->head * tnl_token_tasks(call) + task->number;
+    double *sum = call->tensor[ACT_BWD_DTHETA].data ? (double *)call->workspace + row * d : NULL;
+    for (int64_t i = 0; sum && i < d; i++)
+        sum[i] = 0;
+    for (int64_t token = task->begin; token < task->end; token++) {
+        if (call->tensor[ACT_BWD_THETA].data)
+            tnl_for_channels(call, ACT_BWD_THETA, task, token, swish_lrpe_channels, sum);
+        else
+            swish_token(call, task->head, token);
     }
-    if (has_dtheta)
+}
+
+static tnl_status launch(const tnl_call *call) {
+    tnl_for_token_tasks(call, ACT_BWD_POSITIONS, ACT_BWD_CU_SEQLENS, swish_task);
+    if (call->tensor[ACT_BWD_DTHETA].data)
         add_task_sums(call);
     return TNL_OK;
 }

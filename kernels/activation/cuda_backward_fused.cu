@@ -7,9 +7,10 @@
  * A block sums its tokens' part of dtheta into a row of its own in the workspace, [h, tile, d]; a
  * second kernel adds the rows of each head. So nothing depends on which block comes first.
  *
- * Q and K may be float32 whatever the data type: the packed projection hands its own over so where
- * it computes them again.
+ * The packed projection asks for more (cuda_rest.cuh): its Q and K may be float32 whatever the data
+ * type, since it computes them again; and it may want what rounding takes from dq and dk.
  */
+#include "kernels/activation/cuda_rest.cuh"
 #include "kernels/activation/cuda_tokens.cuh"
 
 namespace {
@@ -19,6 +20,7 @@ enum { TILE = 64 }; /* tokens of a block */
 template <typename X, typename T> struct backward_tensors {
     token_view<X> q, k;
     token_view<T> dq_out, dk_out, dq, dk;
+    token_view<T> dq_rest, dk_rest; /* NULL: not asked for; with W = 1 alone, for their registers */
     lrpe angles;
     float *parts; /* NULL: dtheta is not asked for */
 };
@@ -36,8 +38,9 @@ template <bool ROTATED, typename T, int W> struct incoming {
             dsine = *(const pack<T, W> *)(dy + d);
     }
 
-    /* dx; and dtheta's part is added to sum. */
-    __device__ __forceinline__ void put(const rotation (&by)[W], float t, float (&sum)[W], T *to) {
+    /* dx, and its rest unless that is NULL; and dtheta's part is added to sum. */
+    __device__ __forceinline__ void put(const rotation (&by)[W], float t, float (&sum)[W], T *to,
+                                        T *rest) {
         float dx[W];
 #pragma unroll
         for (int w = 0; w < W; w++) {
@@ -52,6 +55,8 @@ template <bool ROTATED, typename T, int W> struct incoming {
             dx[w] = dswish * swish_slope(x[w], s);
         }
         store(to, dx);
+        if (W == 1 && rest)
+            store_rest(rest, dx);
     }
 };
 
@@ -78,8 +83,13 @@ __global__ void __launch_bounds__(ACTIVATION_THREADS)
 #pragma unroll
             for (int w = 0; ROTATED && w < W; w++)
                 by[w] = rotate(theta[w], t);
-            q.put(by, (float)t, sum, block.row(tensors.dq, token) + i);
-            k.put(by, (float)t, sum, block.row(tensors.dk, token) + i);
+            T *dq_rest = nullptr, *dk_rest = nullptr;
+            if (W == 1 && tensors.dq_rest.data) {
+                dq_rest = block.row(tensors.dq_rest, token) + i;
+                dk_rest = block.row(tensors.dk_rest, token) + i;
+            }
+            q.put(by, (float)t, sum, block.row(tensors.dq, token) + i, dq_rest);
+            k.put(by, (float)t, sum, block.row(tensors.dk, token) + i, dk_rest);
         }
         if constexpr (ROTATED) {
             if (!tensors.parts)
@@ -144,6 +154,8 @@ template <bool ROTATED, typename X, typename T, int W> static tnl_status run(con
         view_of<T>(&tensor[ACT_BWD_DK_OUT]),
         view_of<T>(&tensor[ACT_BWD_DQ]),
         view_of<T>(&tensor[ACT_BWD_DK]),
+        view_of<T>(&tensor[ACT_BWD_DQ_REST]),
+        view_of<T>(&tensor[ACT_BWD_DK_REST]),
         lrpe_of(call, ACT_BWD_THETA, ACT_BWD_POSITIONS, ACT_BWD_CU_SEQLENS),
         dtheta->data ? (float *)call->workspace : nullptr};
     const token_shape shape = shape_of(call, TILE);
@@ -168,7 +180,7 @@ template <typename X, typename T> static tnl_status run_at_width(const tnl_call 
 
 tnl_status launch(const tnl_call *call) {
     const tnl_tensor *tensor = call->tensor;
-    bool wide = true;
+    bool wide = !tensor[ACT_BWD_DQ_REST].data;
     for (int i = ACT_BWD_Q; i <= ACT_BWD_DK; i++)
         if (tensor[i].data && i != ACT_BWD_POSITIONS && i != ACT_BWD_CU_SEQLENS)
             wide = wide && tnl_allows_16_bytes(&tensor[i]);

@@ -191,11 +191,12 @@ static __device__ __forceinline__ segment find_segment(const division &d, int64_
         s.first_end = s.begin / d.length;
         s.index = item - (s.first_end + s.sequence);
     } else {
-        const int64_t segments = ceil_div(d.n, d.length);
-        s.sequence = s.batch = item / segments;
+        /* In 32 bits, which hold both: a division of 64 takes a hundred instructions. */
+        const unsigned segments = ((unsigned)d.n - 1) / (unsigned)d.length + 1;
+        s.sequence = s.batch = (unsigned)item / segments;
         s.begin = 0;
         s.tokens = d.n;
-        s.index = item % segments;
+        s.index = (unsigned)item % segments;
         s.first_end = s.sequence * (segments - 1);
     }
     s.first = s.index * d.length;

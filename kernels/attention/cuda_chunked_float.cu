@@ -98,12 +98,12 @@ static __device__ __forceinline__ void advance_state(const float_memory &m, int 
 }
 
 template <bool OUTPUTS>
-static __global__ void __launch_bounds__(FLOAT_THREADS)
+static __global__ void __launch_bounds__(FLOAT_THREADS, 4)
     sweep_float(const __grid_constant__ sweep args) {
     extern __shared__ __align__(128) unsigned char raw[];
     const swept_product &swept = args.at[blockIdx.y];
     const product &p = swept.p;
-    const sweep_part part = find_part<FLOAT_COLUMNS, OUTPUTS>(args);
+    const sweep_part part = find_part<FLOAT_COLUMNS, OUTPUTS>(args, p, blockIdx.x);
     if (part.idle)
         return;
     const float_memory m(reinterpret_cast<float *>(raw), p.inner);

@@ -5,10 +5,15 @@
  *
  *     out = diag(lambda^(i+1)) X S + P Z        S' = lambda^64 S + (diag(lambda^(63-j)) Y)^T Z
  *
- * (the powers of a product over the future: cuda_attention.cuh). A block has all of the inner
- * dimension and OUTER columns of the outer one, for which nothing needs another block. S stays in
- * float32 in registers, each warp a quarter of its rows, and is published to all warps in 16 bits
- * once a chunk. X Y^T and X S share the fragments of X, P Z and Y^T Z those of Z.
+ * A block has all of the inner dimension and OUTER columns of the outer one, for which nothing
+ * needs another block. S stays in float32 in registers, each warp a quarter of its rows, and is
+ * published to all warps in 16 bits once a chunk. X Y^T and X S share the fragments of X, P Z and
+ * Y^T Z those of Z.
+ *
+ * A product over the future (cuda_attention.cuh) has lambda^(64-j) for lambda^(63-j), and for the
+ * state handed in lambda^i for lambda^(i+1). The power more stays outside of what is multiplied, so
+ * that the last row of a chunk always counts in full, however steep the decay: S is kept without
+ * it from the first chunk on, and gets it at the end. From there on the two directions are one.
  *
  * Numbers: P is split in two (cuda_tile.cuh); S as it is published and Y with its decay are
  * rounded, each element once, errors that average out over the inner dimension and over tokens.
@@ -262,7 +267,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
 
     const swept_product &swept = args.at[blockIdx.y];
     const product &p = swept.p;
-    const sweep_part part = find_part<OUTER, OUTPUTS>(args);
+    const sweep_part part = find_part<OUTER, OUTPUTS>(args, p, blockIdx.x);
     if (part.idle)
         return;
     const segment &s = part.s;
@@ -301,6 +306,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
     }
 
     const int chunks = (int)ceil_div(s.rows, TILE);
+    int age = p.future ? 0 : 1; /* of the state at a chunk's first row */
     for (int chunk = 0; chunk < chunks; chunk++) {
         const int rows = min(TILE, (int)s.rows - TILE * chunk), stage = chunk % STAGES;
         float score[TILE / 8][4], sum[OUTER / 8][4];
@@ -312,24 +318,27 @@ static __global__ void __launch_bounds__(THREADS, 2)
         if (STAGES > 1 && chunk + 1 < chunks)
             load(chunk + 1);
         if constexpr (OUTPUTS)
-            begin_outputs<INNER, OUTER, T>(shared, stage, state, p.future ? 0 : 1,
-                                           s.tokens <= FEW_TOKENS, score, sum, unit);
-        const float passed = shared.decay[rows];
+            begin_outputs<INNER, OUTER, T>(shared, stage, state, age, s.tokens <= FEW_TOKENS, score,
+                                           sum, unit);
+        const float passed = shared.decay[rows - 1 + age];
         state.for_each([&](float &value, int, int) { value *= passed; });
         multiply_z<INNER, OUTER, OUTPUTS>(shared.stage[stage].y, shared.stage[stage].z, score, sum,
-                                          state, shared.decay, rows - (p.future ? 0 : 1));
+                                          state, shared.decay, rows - 1);
         if constexpr (OUTPUTS) {
             leave_units<T>(sum, unit);
             store_rows<INNER, OUTER>(shared.stage[stage].x, sum, shared.out,
                                      {s.first + (int64_t)TILE * chunk, rows, part.column,
                                       p.outer - part.column, args.aligned});
         }
+        age = 1;
         if (STAGES == 1) {
             __syncthreads();
             if (chunk + 1 < chunks)
                 load(chunk + 1);
         }
     }
+    if (p.future && chunks > 0)
+        state.for_each([&](float &value, int, int) { value *= shared.decay[1]; });
     if constexpr (!OUTPUTS)
         state.store(swept.ends, s.first_end + s.index, part, p);
     else if (part.last && p.state_out.data)

@@ -6,6 +6,9 @@
  * to 4j+3 of rows i, i + 8, i + 16 and i + 24. Rows of a tile of x or y are 4 floats longer than
  * the inner dimension, a multiple of 32, so that eight rows' 16 bytes of a column lie in
  * different banks.
+ *
+ * A sum of products is made of short ones, so that what it errs by grows with their number and
+ * not with that of its terms: a loop in float32, one term after another, errs by more.
  */
 #ifndef TNL_KERNELS_ATTENTION_CUDA_FLOAT_CUH
 #define TNL_KERNELS_ATTENTION_CUDA_FLOAT_CUH
@@ -17,6 +20,7 @@ constexpr int FLOAT_ROWS = 32;
 constexpr int FLOAT_COLUMNS = 64;
 constexpr int FLOAT_THREADS = 128;
 constexpr int SCORES_STRIDE = FLOAT_ROWS + 4;
+constexpr int SHORT_SUM = 16; /* its terms */
 
 static inline __host__ __device__ int padded_inner(int inner) {
     return (inner + 31) / 32 * 32;
@@ -91,16 +95,27 @@ static __device__ __forceinline__ void add_row(float (&c)[4], const float4 &a,
     }
 }
 
-/* sum += A B for the thread's rows and columns; A has rows of `stride` floats, B of 64. */
+static __device__ __forceinline__ void add(float (&sum)[4][4], const float (&part)[4][4]) {
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++)
+            sum[i][j] += part[i][j];
+}
+
+/* sum += A B for the thread's rows and columns; A has rows of `stride` floats, B of 64. depth is a
+ * multiple of SHORT_SUM. */
 static __device__ __forceinline__ void float_multiply(const float *a, int stride, const float *b,
                                                       int depth, float (&sum)[4][4]) {
     const int row = threadIdx.x / 16, column = threadIdx.x % 16 * 4;
-    for (int k = 0; k < depth; k += 4) {
-        float4 right[4];
-        for (int i = 0; i < 4; i++)
-            right[i] = as_float4(b + (k + i) * FLOAT_COLUMNS + column);
-        for (int i = 0; i < 4; i++)
-            add_row(sum[i], as_float4(a + (row + 8 * i) * stride + k), right);
+    for (int first = 0; first < depth; first += SHORT_SUM) {
+        float part[4][4] = {};
+        for (int k = first; k < first + SHORT_SUM; k += 4) {
+            float4 right[4];
+            for (int i = 0; i < 4; i++)
+                right[i] = as_float4(b + (k + i) * FLOAT_COLUMNS + column);
+            for (int i = 0; i < 4; i++)
+                add_row(part[i], as_float4(a + (row + 8 * i) * stride + k), right);
+        }
+        add(sum, part);
     }
 }
 

@@ -36,16 +36,18 @@ struct sweep_part {
     bool idle;
 };
 
+/* The part of product p numbered `index`: columns of the outer dimension first, then heads. */
 template <int COLUMNS, bool OUTPUTS>
-static __device__ __forceinline__ sweep_part find_part(const sweep &args) {
-    const int head_and_item = blockIdx.x / args.outer_blocks;
+static __device__ __forceinline__ sweep_part find_part(const sweep &args, const product &p,
+                                                       int index) {
+    const int head_and_item = index / args.outer_blocks;
     sweep_part part;
-    part.column = blockIdx.x % args.outer_blocks * COLUMNS;
+    part.column = index % args.outer_blocks * COLUMNS;
     part.head = head_and_item % args.heads;
     part.s = find_segment(args.tokens, head_and_item / args.heads);
     part.last = part.s.first + part.s.rows == part.s.tokens;
-    part.idle = part.column >= args.at[blockIdx.y].p.outer ||
-                (part.s.rows == 0 && part.s.index > 0) || (!OUTPUTS && part.last);
+    part.idle =
+        part.column >= p.outer || (part.s.rows == 0 && part.s.index > 0) || (!OUTPUTS && part.last);
     return part;
 }
 

@@ -76,7 +76,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
     memory &shared = *reinterpret_cast<memory *>(raw);
 
     const product &p = args.at[blockIdx.y].p;
-    const sweep_part part = find_part<OUTER, true>(args);
+    const sweep_part part = find_part<OUTER, true>(args, p, blockIdx.x);
     if (part.idle)
         return;
     const segment &s = part.s;
@@ -155,7 +155,7 @@ static __global__ void __launch_bounds__(FLOAT_THREADS)
     tiled_float(const __grid_constant__ sweep args) {
     extern __shared__ __align__(128) unsigned char raw[];
     const product &p = args.at[blockIdx.y].p;
-    const sweep_part part = find_part<FLOAT_COLUMNS, true>(args);
+    const sweep_part part = find_part<FLOAT_COLUMNS, true>(args, p, blockIdx.x);
     if (part.idle)
         return;
     const segment &s = part.s;

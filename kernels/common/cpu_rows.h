@@ -50,9 +50,15 @@ typedef enum tnl_orientation {
     TNL_TN  /* C[m,n] = A[k,m]^T B[k,n] */
 } tnl_orientation;
 
-/* C = A B, or with `add` C += A B, in the orientation given. */
+/* C = A B, or with `add` C += A B, in the orientation given. A GEMM copies B into a form of its own
+ * first, which pays off over many rows of A: a single one is faster as a matrix times a vector. */
 static inline void tnl_gemm(tnl_orientation orientation, int64_t m, int64_t n, int64_t k,
                             tnl_rows a, tnl_rows b, bool add, tnl_rows c) {
+    if (orientation == TNL_NT && m == 1) {
+        cblas_sgemv(CblasRowMajor, CblasNoTrans, (int)n, (int)k, 1, b.data, (int)b.stride, a.data,
+                    1, add ? 1.0f : 0.0f, c.data, 1);
+        return;
+    }
     cblas_sgemm(CblasRowMajor, orientation == TNL_TN ? CblasTrans : CblasNoTrans,
                 orientation == TNL_NT ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, 1,
                 a.data, (int)a.stride, b.data, (int)b.stride, add ? 1.0f : 0.0f, c.data,

@@ -113,6 +113,16 @@ static __device__ __forceinline__ void store(T *to, const float (&from)[W]) {
     }
 }
 
+/* Store what rounding to T takes from each. */
+template <int W, typename T>
+static __device__ __forceinline__ void store_rest(T *to, const float (&from)[W]) {
+    float rest[W];
+#pragma unroll
+    for (int w = 0; w < W; w++)
+        rest[w] = from[w] - to_float(from_float<T>(from[w]));
+    store(to, rest);
+}
+
 /* ---- shapes ------------------------------------------------------------------------------- */
 
 static inline __host__ __device__ int64_t ceil_div(int64_t a, int64_t b) {

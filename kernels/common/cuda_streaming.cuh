@@ -1,7 +1,7 @@
 /*
- * The matrix product of a few rows, C = X W^T with X [m,k], W [n,k] and m at most STREAMING_ROWS,
+ * The matrix product of a few rows, C = X W^T with X [m,k], W [n,k] and m at most MOST_ROWS,
  * in 16-bit types with sums in float32: all its time goes into reading W once, so everything here
- * is for keeping reads of W on their way. On Hopper hopper_rows.cuh does it.
+ * is for keeping reads of W on their way.
  *
  * The n features are shared out evenly over the blocks; a block takes its own by 16 at a time, and
  * its warps share k, a chunk at a time by turns. W is the left operand of mma.cuh's product and
@@ -17,6 +17,7 @@
 namespace streaming {
 
 constexpr int MOST_ROWS = 16;
+constexpr int ROWS_ALWAYS = 8; /* here; with more, or two matrices, hopper_rows.cuh is faster */
 constexpr int WARPS = 8, THREADS = 32 * WARPS, BLOCKS_PER_MULTIPROCESSOR = 2;
 constexpr int FEATURES = 16; /* at a time */
 constexpr int STEP = 32;     /* of k */
@@ -132,6 +133,10 @@ __global__ void __launch_bounds__(THREADS, BLOCKS_PER_MULTIPROCESSOR)
     const int begin = (int)((int64_t)at.features * blockIdx.x / gridDim.x);
     const int end = (int)((int64_t)at.features * (blockIdx.x + 1) / gridDim.x);
     const int first_k = threadIdx.x / 32 * DEPTH;
+#ifdef TNL_HOPPER_CODE
+    allow_next_kernel();
+    wait_for_kernel_before();
+#endif
     chunk<MATRICES, ROW_TILES> now, next;
     sums<MATRICES, ROW_TILES> of;
     next.load(at, begin, end, first_k);
@@ -164,7 +169,7 @@ static_assert(THREADS == FEATURES * MOST_ROWS, "a thread for each of the sums");
 template <typename T, int MATRICES, typename Output>
 static tnl_status launch(const tnl_call *call, const tnl_tensor *x,
                          const tnl_tensor *const (&w)[MATRICES], const Output &output) {
-    if (hopper_rows::takes(call, x, w))
+    if (hopper_rows::takes(call, x, w) && (MATRICES == 2 || x->shape[0] > ROWS_ALWAYS))
         return hopper_rows::launch<T>(call, x, w, output);
     arguments<T, MATRICES, Output> at = {.x = tnl_matrix_of<const T>(x),
                                          .rows = (int)x->shape[0],
@@ -176,7 +181,8 @@ static tnl_status launch(const tnl_call *call, const tnl_tensor *x,
     const int most = call->context->multiprocessors * BLOCKS_PER_MULTIPROCESSOR;
     const int blocks = at.features < most ? at.features : most;
     const auto run = at.rows <= 8 ? kernel<T, MATRICES, 1, Output> : kernel<T, MATRICES, 2, Output>;
-    return tnl_launch_overlapping(call, run, dim3((unsigned)blocks), THREADS, 0, false, at);
+    return tnl_launch_overlapping(call, run, dim3((unsigned)blocks), THREADS, 0,
+                                  !rejects_device(call), at);
 }
 
 /* Why not, or NULL where these kernels take a product of x with matrices w. */

@@ -1,8 +1,8 @@
 /*
  * Thin wrappers of what compute capability 9.0 alone has: barriers in shared memory that count
- * bytes, the tensor memory accelerator (TMA), and launches that overlap the kernel before;
- * wgmma.cuh has the matrix products of a warpgroup. See the PTX manual under the instructions'
- * names.
+ * bytes, the tensor memory accelerator (TMA), clusters of blocks, and launches that overlap the
+ * kernel before; wgmma.cuh has the matrix products of a warpgroup. See the PTX manual under the
+ * instructions' names.
  *
  * Tiles in shared memory are made of panels: rows of 64 16-bit elements, 128 bytes each, aligned
  * to 1024 bytes, in the pattern "128-byte swizzle": the 16-byte chunk c of row r lies in the place
@@ -116,6 +116,10 @@ static tnl_status tnl_launch_overlapping(const tnl_call *call, void (*kernel)(co
     return tnl_cuda_status(call, cudaLaunchKernelEx(&config, kernel, argument));
 }
 
+/* A barrier in shared memory. Its phase ends when `count` threads have arrived and all bytes that
+ * they announced have come; phases are told apart by their parity, 0 for the first. */
+using barrier = uint64_t;
+
 /* ---- device code -------------------------------------------------------------------------- */
 
 #ifdef TNL_HOPPER_CODE
@@ -131,10 +135,6 @@ static __device__ __forceinline__ void wait_for_kernel_before() {
 }
 
 /* ---- barriers ------------------------------------------------------------------------------ */
-
-/* A barrier in shared memory. Its phase ends when `count` threads have arrived and all bytes that
- * they announced have come; phases are told apart by their parity, 0 for the first. */
-using barrier = uint64_t;
 
 static __device__ __forceinline__ void barrier_init(barrier *b, int count) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(b)), "r"(count)
@@ -178,6 +178,20 @@ static __device__ __forceinline__ void sync_threads(int number, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
+/* Arrive at it without waiting. */
+static __device__ __forceinline__ void signal_threads(int number, int threads) {
+    asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
+
+/* Change how many registers each thread of this warpgroup may use, a multiple of 8; what it takes
+ * others of the block must give. */
+template <int REGISTERS> static __device__ __forceinline__ void take_registers() {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+template <int REGISTERS> static __device__ __forceinline__ void give_registers() {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+
 /* Let TMA and wgmma see what this thread has written to shared memory. */
 static __device__ __forceinline__ void fence_async_proxy() {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
@@ -189,18 +203,6 @@ static __device__ __forceinline__ void store_matrices(void *row, const uint32_t 
                      shared_address(row)),
                  "r"(m[0]), "r"(m[1]), "r"(m[2]), "r"(m[3])
                  : "memory");
-}
-
-/* ---- registers ------------------------------------------------------------------------------ */
-
-/* A warpgroup gives registers of its threads back down to COUNT each, or takes what others have
- * given up to COUNT, a multiple of 8. */
-template <int COUNT> static __device__ __forceinline__ void give_registers() {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT));
-}
-
-template <int COUNT> static __device__ __forceinline__ void take_registers() {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
 }
 
 /* ---- clusters ------------------------------------------------------------------------------- */

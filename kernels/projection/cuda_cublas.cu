@@ -4,9 +4,11 @@
  *     dZ = the activation's gradient of dY,   dX = dZ W,   dW = dZ^T X.
  *
  * V and U go straight to their place in Y, Q and K by way of `preactivation`, or of the workspace
- * where that is not asked for. Where backward must compute Q and K again they stay float32.
+ * where that is not asked for. Where backward must compute Q and K again they stay float32; where
+ * there are few rows it keeps dZ in two parts (weight_gradient.cuh).
  */
-#include "kernels/common/cublas.cuh"
+#include "kernels/activation/cuda_rest.cuh"
+#include "kernels/common/weight_gradient.cuh"
 
 namespace {
 
@@ -108,13 +110,19 @@ tnl_call gradient_call(const tnl_call *call, const packing &row, const gemm_matr
     inner.tensor[ACT_BWD_DK_OUT] = heads_of(call, row, dy, row.width, out);
     inner.tensor[ACT_BWD_DQ] = heads_of(call, row, dz, 0, row.d);
     inner.tensor[ACT_BWD_DK] = heads_of(call, row, dz, row.features, row.d);
+    if (tnl_splits_gradients(call)) {
+        const gemm_matrix rest = tnl_rest_of(call, dz);
+        inner.tensor[ACT_BWD_DQ_REST] = heads_of(call, row, rest, 0, row.d);
+        inner.tensor[ACT_BWD_DK_REST] = heads_of(call, row, rest, row.features, row.d);
+    }
     inner.tensor[ACT_BWD_DTHETA] = call->tensor[PROJ_BWD_DTHETA];
     return inner;
 }
 
 struct backward_workspace {
     void *cublas;
-    gemm_matrix z, dz; /* [m,k/2], [m,k] */
+    gemm_matrix z;     /* [m,k/2] */
+    gemm_matrix dz, x; /* with the rows that the weight's gradient is made of */
     tnl_call activation;
     size_t bytes;
 
@@ -125,7 +133,8 @@ struct backward_workspace {
         cublas = carver.take<char>(TNL_CUBLAS_BYTES);
         z = preactivation->data ? tnl_gemm_matrix(preactivation)
                                 : tnl_take_matrix(&carver, TNL_FLOAT32, m, qk);
-        dz = tnl_take_matrix(&carver, call->type, m, k);
+        dz = tnl_take_matrix(&carver, call->type, tnl_gradient_rows(call), k);
+        x = tnl_take_rows(&carver, call, &call->tensor[PROJ_BWD_X]);
         activation = gradient_call(call, packing_of(call, PROJ_BWD_THETA), z, dz);
         activation.workspace_bytes = tnl_cuda_qkvu_activation_backward_fused.workspace(&activation);
         activation.workspace = carver.take<char>((int64_t)activation.workspace_bytes);
@@ -137,28 +146,32 @@ size_t gradients_workspace(const tnl_call *call) {
     return backward_workspace(call, nullptr).bytes;
 }
 
-/* V's and U's columns of dz, which are those of dy. */
+/* V's and U's columns of dz, which are those of dy: rounding takes nothing from them. */
 tnl_status copy_unactivated(const tnl_call *call, const packing &row, const gemm_matrix &dz) {
     const gemm_matrix dy = tnl_gemm_matrix(&call->tensor[PROJ_BWD_DY]);
-    const size_t size = tnl_type_size(call->type);
-    return tnl_cuda_status(
-        call,
+    const gemm_matrix rest = tnl_rest_of(call, dz);
+    const size_t size = tnl_type_size(call->type), width = 2 * (size_t)row.features * size;
+    const size_t m = (size_t)call->dim[DIM_M];
+    cudaError_t error =
         cudaMemcpy2DAsync(tnl_columns_from(dz, 2 * row.features).data, (size_t)dz.stride * size,
-                          tnl_columns_from(dy, 2 * row.width).data, (size_t)dy.stride * size,
-                          2 * (size_t)row.features * size, (size_t)call->dim[DIM_M],
-                          cudaMemcpyDeviceToDevice, tnl_stream(call)));
+                          tnl_columns_from(dy, 2 * row.width).data, (size_t)dy.stride * size, width,
+                          m, cudaMemcpyDeviceToDevice, tnl_stream(call));
+    if (error == cudaSuccess && rest.data)
+        error = cudaMemset2DAsync(tnl_columns_from(rest, 2 * row.features).data,
+                                  (size_t)rest.stride * size, 0, width, m, tnl_stream(call));
+    return tnl_cuda_status(call, error);
 }
 
 tnl_status backward(const tnl_call *call) {
     const int64_t m = call->dim[DIM_M], width = call->dim[DIM_HIDDEN], k = call->dim[DIM_K];
     const tnl_tensor *tensor = call->tensor;
-    const gemm_matrix x = tnl_gemm_matrix(&tensor[PROJ_BWD_X]);
     const gemm_matrix w = tnl_gemm_matrix(&tensor[PROJ_BWD_W]);
     const backward_workspace at(call, call->workspace);
 
     tnl_status status = tnl_cublas_begin(call, at.cublas);
     if (status == TNL_OK && !tensor[PROJ_BWD_PREACTIVATION].data)
-        status = tnl_gemm(call, m, call->dim[DIM_QK], width, x, tnl_transposed(w), at.z);
+        status = tnl_gemm(call, m, call->dim[DIM_QK], width, tnl_gemm_matrix(&tensor[PROJ_BWD_X]),
+                          tnl_transposed(w), at.z);
     if (status == TNL_OK)
         status = tnl_cuda_qkvu_activation_backward_fused.launch(&at.activation);
     if (status == TNL_OK)
@@ -166,8 +179,9 @@ tnl_status backward(const tnl_call *call) {
     if (status == TNL_OK)
         status = tnl_gemm(call, m, width, k, at.dz, w, tnl_gemm_matrix(&tensor[PROJ_BWD_DX]));
     if (status == TNL_OK)
-        status = tnl_gemm(call, k, width, m, tnl_transposed(at.dz), x,
-                          tnl_gemm_matrix(&tensor[PROJ_BWD_DW]));
+        status = tnl_copy_rows(call, &tensor[PROJ_BWD_X], at.x);
+    if (status == TNL_OK)
+        status = tnl_weight_gradient(call, at.dz, at.x, &tensor[PROJ_BWD_DW]);
     return status;
 }
 

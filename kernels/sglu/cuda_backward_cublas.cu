@@ -5,16 +5,19 @@
  *     dWo = P^T dY
  * (weights as the paper has them; in memory they are [out,in]). dP, V and U where they are computed
  * again, and dX until both its products are summed, are float32; what a GEMM reads is rounded to
- * the data type.
+ * the data type, dV and dU for dWv and dWu in two parts where there are few rows
+ * (weight_gradient.cuh).
  */
+#include "kernels/common/weight_gradient.cuh"
 #include "kernels/sglu/cuda_gate.cuh"
 
 namespace {
 
-/* p = v u, dv = dp u, du = dp v. X: the type of v and u. */
+/* p = v u, dv = dp u, du = dp v. X: the type of v and u. rest: how many rows below dv and du goes
+ * what rounding takes from them; 0: nowhere. */
 template <typename X, typename T, int W>
 __global__ void gradients_kernel(matrix<X> v, matrix<X> u, matrix<float> dp, matrix<T> p,
-                                 matrix<T> dv, matrix<T> du, element_grid grid) {
+                                 matrix<T> dv, matrix<T> du, int64_t rest, element_grid grid) {
     const element at(grid, W);
     if (at.column >= grid.columns)
         return;
@@ -31,6 +34,10 @@ __global__ void gradients_kernel(matrix<X> v, matrix<X> u, matrix<float> dp, mat
     store(p.row(at.row) + at.column, ps);
     store(dv.row(at.row) + at.column, dvs);
     store(du.row(at.row) + at.column, dus);
+    if (rest) {
+        store_rest(dv.row(at.row + rest) + at.column, dvs);
+        store_rest(du.row(at.row + rest) + at.column, dus);
+    }
 }
 
 /* to = from, rounded. */
@@ -44,10 +51,11 @@ __global__ void round_kernel(matrix<float> from, matrix<T> to, element_grid grid
     store(to.row(at.row) + at.column, values);
 }
 
-/* dx is float32 and lies where dp was; where that is the data type it is the output itself. */
+/* dx is float32 and lies where dp was; where that is the data type it is the output itself. dv, du
+ * and x have the rows that weight gradients are made of. */
 struct backward_workspace {
     void *cublas;
-    gemm_matrix v, u, dp, p, dv, du, dx;
+    gemm_matrix v, u, dp, p, dv, du, dx, x;
     size_t bytes;
 
     backward_workspace(const tnl_call *call, void *workspace) {
@@ -66,8 +74,9 @@ struct backward_workspace {
         if (call->type != TNL_FLOAT32)
             dx.stride = width;
         p = tnl_take_matrix(&carver, call->type, m, g);
-        dv = tnl_take_matrix(&carver, call->type, m, g);
-        du = tnl_take_matrix(&carver, call->type, m, g);
+        dv = tnl_take_matrix(&carver, call->type, tnl_gradient_rows(call), g);
+        du = tnl_take_matrix(&carver, call->type, tnl_gradient_rows(call), g);
+        x = tnl_take_rows(&carver, call, &tensor[SGLU_BWD_X]);
         bytes = carver.used;
     }
 };
@@ -86,7 +95,8 @@ tnl_status differentiate(const tnl_call *call, const backward_workspace &at) {
     const auto kernel = wide ? gradients_kernel<X, T, W> : gradients_kernel<X, T, 1>;
     kernel<<<grid.blocks, grid.threads, 0, tnl_stream(call)>>>(
         tnl_matrix_of<X>(at.v), tnl_matrix_of<X>(at.u), tnl_matrix_of<float>(at.dp),
-        tnl_matrix_of<T>(at.p), tnl_matrix_of<T>(at.dv), tnl_matrix_of<T>(at.du), grid);
+        tnl_matrix_of<T>(at.p), tnl_matrix_of<T>(at.dv), tnl_matrix_of<T>(at.du),
+        tnl_splits_gradients(call) ? m : 0, grid);
     return tnl_launched(call);
 }
 
@@ -110,7 +120,6 @@ tnl_status round_dx(const tnl_call *call, const gemm_matrix &from) {
 tnl_status launch_backward(const tnl_call *call) {
     const int64_t m = call->dim[DIM_M], g = call->dim[DIM_G], width = call->dim[DIM_HIDDEN];
     const tnl_tensor *tensor = call->tensor;
-    const gemm_matrix x = tnl_gemm_matrix(&tensor[SGLU_BWD_X]);
     const gemm_matrix dy = tnl_gemm_matrix(&tensor[SGLU_BWD_DY]);
     const gemm_matrix wv = tnl_gemm_matrix(&tensor[SGLU_BWD_WV]);
     const gemm_matrix wu = tnl_gemm_matrix(&tensor[SGLU_BWD_WU]);
@@ -135,11 +144,11 @@ tnl_status launch_backward(const tnl_call *call) {
     if (status == TNL_OK)
         status = round_dx(call, at.dx);
     if (status == TNL_OK)
-        status = tnl_gemm(call, g, width, m, tnl_transposed(at.dv), x,
-                          tnl_gemm_matrix(&tensor[SGLU_BWD_DWV]));
+        status = tnl_copy_rows(call, &tensor[SGLU_BWD_X], at.x);
     if (status == TNL_OK)
-        status = tnl_gemm(call, g, width, m, tnl_transposed(at.du), x,
-                          tnl_gemm_matrix(&tensor[SGLU_BWD_DWU]));
+        status = tnl_weight_gradient(call, at.dv, at.x, &tensor[SGLU_BWD_DWV]);
+    if (status == TNL_OK)
+        status = tnl_weight_gradient(call, at.du, at.x, &tensor[SGLU_BWD_DWU]);
     if (status == TNL_OK)
         status = tnl_gemm(call, width, g, m, tnl_transposed(dy), at.p,
                           tnl_gemm_matrix(&tensor[SGLU_BWD_DWO]));

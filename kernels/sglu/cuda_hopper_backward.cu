@@ -166,7 +166,9 @@ tnl_status launch_backward(const tnl_call *call) {
 }
 
 const char *rejects_backward(const tnl_call *call) {
-    return rejects_tensors(call, SGLU_BWD_DX + 1);
+    return wants_k_shared(call, call->dim[DIM_M], call->dim[DIM_HIDDEN], 2 * call->dim[DIM_G])
+               ? "has too few tiles for so large a g"
+               : rejects_tensors(call, SGLU_BWD_DX + 1);
 }
 
 } // namespace

@@ -69,9 +69,4 @@ static inline double tnl_gradient_at(tnl_norm_gradient row, double x, double dy)
     return row.r * (dy - row.r * x * row.mean);
 }
 
-/* The elements of the block of a row that begins at i. */
-static inline int64_t tnl_block_count(int64_t i, int64_t width) {
-    return width - i < TNL_BLOCK ? width - i : TNL_BLOCK;
-}
-
 #endif

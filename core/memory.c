@@ -1,5 +1,5 @@
 /* Memory: on the CPU the C library's, on a CUDA device the runtime's. */
-#include "verify/memory.h"
+#include "core/memory.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -35,6 +35,14 @@ static bool cuda_copy(void *to, const void *from, size_t bytes) {
     return good(cudaMemcpy(to, from, bytes, cudaMemcpyDefault)) && good(cudaDeviceSynchronize());
 }
 
+static bool cuda_queue_copy(const tnl_context *context, void *to, const void *from, size_t bytes) {
+    return good(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, context->stream));
+}
+
+static bool cuda_queue_zero(const tnl_context *context, void *to, size_t bytes) {
+    return good(cudaMemsetAsync(to, 0, bytes, context->stream));
+}
+
 static bool cuda_select(const tnl_context *context) {
     return good(cudaSetDevice(context->index));
 }
@@ -61,6 +69,18 @@ static bool cuda_copy(void *to, const void *from, size_t bytes) {
     return false;
 }
 
+static bool cuda_queue_copy(const tnl_context *context, void *to, const void *from, size_t bytes) {
+    (void)context;
+    return cuda_copy(to, from, bytes);
+}
+
+static bool cuda_queue_zero(const tnl_context *context, void *to, size_t bytes) {
+    (void)context;
+    (void)to;
+    (void)bytes;
+    return false;
+}
+
 static bool cuda_select(const tnl_context *context) {
     (void)context;
     return false;
@@ -73,7 +93,7 @@ static bool cuda_wait(const tnl_context *context) {
 
 #endif
 
-void *memory_allocate(tnl_device device, size_t bytes) {
+void *tnl_memory_allocate(tnl_device device, size_t bytes) {
     if (device == TNL_CUDA)
         return cuda_allocate(bytes);
     if (bytes > SIZE_MAX - PAGE)
@@ -81,14 +101,14 @@ void *memory_allocate(tnl_device device, size_t bytes) {
     return aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE);
 }
 
-void memory_free(tnl_device device, void *memory) {
+void tnl_memory_free(tnl_device device, void *memory) {
     if (device == TNL_CPU)
         free(memory);
     else if (memory)
         cuda_free(memory);
 }
 
-bool memory_to_device(tnl_device device, void *to, const void *from, size_t bytes) {
+bool tnl_memory_to_device(tnl_device device, void *to, const void *from, size_t bytes) {
     if (device == TNL_CUDA)
         return cuda_copy(to, from, bytes);
     if (to != from)
@@ -96,27 +116,40 @@ bool memory_to_device(tnl_device device, void *to, const void *from, size_t byte
     return true;
 }
 
-bool memory_from_device(tnl_device device, void *to, const void *from, size_t bytes) {
-    return memory_to_device(device, to, from, bytes);
+bool tnl_memory_from_device(tnl_device device, void *to, const void *from, size_t bytes) {
+    return tnl_memory_to_device(device, to, from, bytes);
 }
 
-bool memory_repeat(tnl_device device, void *to, size_t bytes, const void *piece,
-                   size_t piece_bytes) {
+bool tnl_memory_repeat(tnl_device device, void *to, size_t bytes, const void *piece,
+                       size_t piece_bytes) {
     size_t done = piece_bytes < bytes ? piece_bytes : bytes;
-    bool copied = memory_to_device(device, to, piece, done);
+    bool copied = tnl_memory_to_device(device, to, piece, done);
     while (copied && done < bytes) {
         size_t more = done < bytes - done ? done : bytes - done;
-        copied = memory_to_device(device, (char *)to + done, to, more);
+        copied = tnl_memory_to_device(device, (char *)to + done, to, more);
         done += more;
     }
     return copied;
 }
 
-bool memory_select(const tnl_context *context) {
+bool tnl_memory_queue_copy(const tnl_context *context, void *to, const void *from, size_t bytes) {
+    if (context->device == TNL_CUDA)
+        return cuda_queue_copy(context, to, from, bytes);
+    return tnl_memory_to_device(TNL_CPU, to, from, bytes);
+}
+
+bool tnl_memory_queue_zero(const tnl_context *context, void *to, size_t bytes) {
+    if (context->device == TNL_CUDA)
+        return cuda_queue_zero(context, to, bytes);
+    memset(to, 0, bytes);
+    return true;
+}
+
+bool tnl_memory_select(const tnl_context *context) {
     return context->device == TNL_CPU || cuda_select(context);
 }
 
 /* A call on a CPU context has finished when it returns. */
-bool memory_synchronize(const tnl_context *context) {
+bool tnl_memory_synchronize(const tnl_context *context) {
     return context->device == TNL_CPU || cuda_wait(context);
 }

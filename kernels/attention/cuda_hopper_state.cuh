@@ -1,0 +1,323 @@
+/*
+ * The state groups of the hopper sweep. With i and j the rows of a chunk in the product's order,
+ *
+ *     S' = lambda^rows S + (diag(w) Y)^T Z,      w_j = lambda^(rows-1-j), over a future
+ * lambda^(rows-j)
+ *
+ * A group has one or two tiles of 64 rows of S, a warp 16 rows of each, in float32 registers.
+ * (diag(w) Y)^T goes through registers too, where it gets its weights, and into the products as a
+ * high and a low part: S carries no rounding but its sums'. What is published is rounded once.
+ */
+#ifndef TNL_KERNELS_ATTENTION_CUDA_HOPPER_STATE_CUH
+#define TNL_KERNELS_ATTENTION_CUDA_HOPPER_STATE_CUH
+
+#include "kernels/attention/cuda_hopper_memory.cuh"
+
+#ifdef TNL_HOPPER_CODE
+
+/* A warp's rows of S: of tile i those from `top` + 64 i on. */
+template <int TILES, int OUTER> struct hopper_state {
+    float at[TILES][OUTER / 8][4];
+    int top;
+
+    /* f(element, its row, its column) for all of the lane's. */
+    template <typename F> __device__ __forceinline__ void for_each(F f) {
+        const int lane = lane_index();
+#pragma unroll
+        for (int i = 0; i < TILES; i++)
+#pragma unroll
+            for (int j = 0; j < OUTER / 8; j++)
+#pragma unroll
+                for (int r = 0; r < 4; r++)
+                    f(at[i][j][r], top + 64 * i + lane / 4 + r / 2 * 8,
+                      8 * j + lane % 4 * 2 + r % 2);
+    }
+
+    __device__ __forceinline__ void scale(float factor) {
+        for_each([&](float &value, int, int) { value *= factor; });
+    }
+
+    /* at += the state numbered `number`. */
+    __device__ __forceinline__ void add(const states_view &view, int64_t number,
+                                        const hopper_place &place) {
+        const product &p = *place.p;
+        const float *from = view.data + number * view.sequence + place.part.head * view.head +
+                            place.part.column * view.outer;
+        for_each([&](float &value, int row, int column) {
+            if (row < p.inner && place.part.column + column < p.outer)
+                value += from[row * view.inner + column * view.outer];
+        });
+    }
+
+    /* at = factor at + the state numbered `number` in the workspace, where this block's part is a
+     * whole one: (TRANSPOSED) [outer,inner] with rows of `stride` floats, or [inner,outer]. */
+    template <bool TRANSPOSED>
+    __device__ __forceinline__ void add_whole(const float *from, int stride, float factor) {
+        const int row = top + lane_index() / 4, column = lane_index() % 4 * 2;
+        from += TRANSPOSED ? column * stride + row : row * stride + column;
+        float more[TILES][OUTER / 8][4];
+#pragma unroll
+        for (int i = 0; i < TILES; i++)
+#pragma unroll
+            for (int half = 0; half < 2; half++)
+#pragma unroll
+                for (int j = 0; j < OUTER / 8; j++) {
+                    const int down = 64 * i + 8 * half;
+                    float *to = &more[i][j][2 * half];
+                    if constexpr (TRANSPOSED) {
+                        to[0] = from[8 * j * stride + down];
+                        to[1] = from[(8 * j + 1) * stride + down];
+                    } else {
+                        const float2 pair = *(const float2 *)(from + down * stride + 8 * j);
+                        to[0] = pair.x;
+                        to[1] = pair.y;
+                    }
+                }
+#pragma unroll
+        for (int i = 0; i < TILES; i++)
+#pragma unroll
+            for (int j = 0; j < OUTER / 8; j++)
+#pragma unroll
+                for (int r = 0; r < 4; r++)
+                    at[i][j][r] = fmaf(factor, at[i][j][r], more[i][j][r]);
+    }
+
+    /* at = the state before the block's segment, from at, that before the sequence, and the states
+     * at the ends of the segments between: each counts `passed` times less a segment later. */
+    __device__ __forceinline__ void add_ends(const hopper_place &place, float passed) {
+        const product &p = *place.p;
+        const states_view &ends = *place.ends;
+        const segment &s = place.part.s;
+        const bool whole = p.inner % 64 == 0 && place.part.column + OUTER <= p.outer;
+        const int stride = (int)(p.transposed ? ends.outer : ends.inner);
+        const float *from = ends.data + s.first_end * ends.sequence + place.part.head * ends.head +
+                            place.part.column * ends.outer;
+        for (int64_t i = 0; i < s.index; i++, from += ends.sequence) {
+            if (!whole) {
+                scale(passed);
+                add(ends, s.first_end + i, place);
+            } else if (p.transposed) {
+                add_whole<true>(from, stride, passed);
+            } else {
+                add_whole<false>(from, stride, passed);
+            }
+        }
+    }
+
+    __device__ __forceinline__ void store(const states_view &view, int64_t number,
+                                          const hopper_place &place) {
+        const product &p = *place.p;
+        float *to = view.data + number * view.sequence + place.part.head * view.head +
+                    place.part.column * view.outer;
+        for_each([&](float &value, int row, int column) {
+            if (row < p.inner && place.part.column + column < p.outer)
+                to[row * view.inner + column * view.outer] = value;
+        });
+    }
+};
+
+/* The exponent of the unit in which S is published in a buffer: float16 lacks its range. */
+template <typename T, typename M, typename S>
+static __device__ __forceinline__ int find_unit(const M &shared, S &state, int buffer) {
+    if constexpr (!std::is_same_v<T, __half>)
+        return 0;
+    constexpr int WARPS = 4 * M::shape::STATE_GROUPS;
+    float peak = 0;
+    state.for_each([&](float &value, int, int) { peak = fmaxf(peak, fabsf(value)); });
+#pragma unroll
+    for (int distance = 16; distance > 0; distance /= 2)
+        peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, distance));
+    float *const peaks = shared.tables().peak[buffer];
+    const int warp = warp_index() - 4 * M::shape::OUTPUT_GROUPS;
+    if (lane_index() == 0)
+        peaks[warp] = peak;
+    sync_threads(1 + M::shape::OUTPUT_GROUPS, 32 * WARPS);
+#pragma unroll
+    for (int i = 0; i < WARPS; i++)
+        peak = fmaxf(peak, peaks[i]);
+    if (warp == 0 && lane_index() == 0)
+        shared.tables().unit[buffer] = unit_for(peak);
+    return unit_for(peak);
+}
+
+/* Publish S before a chunk; its rest, for sequences of one chunk, in the other buffer. */
+template <typename T, int INNER, typename M, typename S>
+static __device__ __forceinline__ void publish(const M &shared, S &state, int chunk, bool rest) {
+    const int buffer = chunk % 2;
+    auto &tables = shared.tables();
+    const int unit = find_unit<T>(shared, state, buffer);
+    if (chunk >= 2)
+        barrier_wait(&tables.state_empty[buffer], (chunk / 2 - 1) & 1);
+#pragma unroll
+    for (int i = 0; i < M::shape::STATE_TILES; i++) {
+        const int top = state.top + 64 * i;
+        store_fragments<INNER>(shared.state(buffer), top, state.at[i], power_of_two(-unit), false);
+        if (rest)
+            store_fragments<INNER>(shared.state(1 - buffer), top, state.at[i], power_of_two(-unit),
+                                   true);
+    }
+    fence_async_proxy();
+    __syncwarp();
+    if (lane_index() == 0)
+        barrier_arrive(&tables.state_full[buffer]);
+}
+
+/* Over a future float16 takes one lambda out of the weights, for later: they could underflow. */
+template <typename T> static __device__ __forceinline__ int later_powers(const hopper_place &at) {
+    return std::is_same_v<T, __half> && at.p->future ? 1 : 0;
+}
+
+/* A pair of elements times the weights of two neighbours, as high + low. For bfloat16 the weights
+ * are in two parts w + r themselves: high = y w rounded, low = y w - high, which is exact, + y r.
+ */
+static __device__ __forceinline__ void weigh_pair(uint32_t pair, uint2 weight, uint32_t &high,
+                                                  uint32_t &low) {
+    const auto as_pair = [](uint32_t x) { return *reinterpret_cast<const __nv_bfloat162 *>(&x); };
+    const __nv_bfloat162 y = as_pair(pair), w = as_pair(weight.x), r = as_pair(weight.y);
+    const __nv_bfloat162 rounded = __hmul2_rn(y, w);
+    const __nv_bfloat162 rest = __hfma2(y, r, __hfma2(y, w, __hneg2(rounded)));
+    high = *reinterpret_cast<const uint32_t *>(&rounded);
+    low = *reinterpret_cast<const uint32_t *>(&rest);
+}
+
+static __device__ __forceinline__ void weigh_pair(uint32_t pair, float2 weight, uint32_t &high,
+                                                  uint32_t &low) {
+    const float2 y = unpack_pair<__half>(pair);
+    const float left = y.x * weight.x, right = y.y * weight.y;
+    high = pack_pair<__half>(left, right);
+    const float2 rounded = unpack_pair<__half>(high);
+    low = pack_pair<__half>(left - rounded.x, right - rounded.y);
+}
+
+/* lambda^power and lambda^(power+step), at least lambda^0: the weights of two neighbours. Tokens
+ * with powers below 0 are zero. */
+template <typename T, typename M>
+static __device__ __forceinline__ auto weights_at(const M &shared, int power, int step) {
+    const auto &tables = shared.tables();
+    if constexpr (std::is_same_v<T, __nv_bfloat16>)
+        return tables.weight[1 + max(power, -1)];
+    else
+        return make_float2(tables.decay[max(power, 0)], tables.decay[max(power + step, 0)]);
+}
+
+/* The table that weights_at() reads, entry `i`. */
+static __device__ __forceinline__ uint2 make_weight(decay_rate rate, int i, int step) {
+    const float left = decay_by(rate, (float)max(i - 1, 0));
+    const float right = decay_by(rate, (float)max(i - 1 + step, 0));
+    const uint32_t high = pack_pair<__nv_bfloat16>(left, right);
+    const float2 rounded = unpack_pair<__nv_bfloat16>(high);
+    return make_uint2(high, pack_pair<__nv_bfloat16>(left - rounded.x, right - rounded.y));
+}
+
+/* Of 64 tokens and a warp's 16 rows of S, (diag(w) Y)^T as As for four products. */
+struct weighted_part {
+    uint32_t high[TILE / 16][4], low[TILE / 16][4];
+};
+
+/* A chunk's for tile `tile` of the group. */
+template <typename T, typename M, typename S>
+static __device__ __forceinline__ void weigh(const M &shared, const hopper_place &at,
+                                             const S &state, int chunk, int tile,
+                                             weighted_part &part) {
+    const int rows = at.rows(chunk), step = at.p->future ? 1 : -1;
+    const int first = rows - later_powers<T>(at) - (at.p->future ? TILE - 1 : 1);
+    T *const y = shared.y(chunk % M::shape::STAGES) + (state.top / 64 + tile) * PANEL;
+#pragma unroll
+    for (int k = 0; k < TILE / 16; k++) {
+        uint32_t a[4]; /* a pair is two tokens of one of S's rows */
+        load_a_transposed<PANEL_COLUMNS>(a, y, 16 * k, state.top % 64);
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int row = 16 * k + 8 * half + lane_index() % 4 * 2;
+            const auto weight = weights_at<T>(shared, first + step * row, step);
+            weigh_pair(a[2 * half], weight, part.high[k][2 * half], part.low[k][2 * half]);
+            weigh_pair(a[2 * half + 1], weight, part.high[k][2 * half + 1],
+                       part.low[k][2 * half + 1]);
+        }
+    }
+}
+
+/* Two state groups take turns at their products, so that each weighs and publishes while the tensor
+ * cores work for the other. `first`: the first of the group's turns, `last`: its last. */
+template <typename M> static __device__ __forceinline__ void take_turn(int group, bool first) {
+    constexpr int BARRIER = 8, THREADS = 2 * GROUP;
+    if constexpr (M::shape::STATE_GROUPS == 2)
+        if (group == 1 || !first)
+            sync_threads(BARRIER + group, THREADS);
+}
+
+template <typename M> static __device__ __forceinline__ void pass_turn(int group, bool last) {
+    constexpr int BARRIER = 8, THREADS = 2 * GROUP;
+    if constexpr (M::shape::STATE_GROUPS == 2)
+        if (group == 0 || !last)
+            signal_threads(BARRIER + 1 - group, THREADS);
+}
+
+/* S' from S and a chunk, with the chunk's parts of (diag(w) Y)^T. */
+template <typename T, typename M, typename S, int TILES>
+static __device__ __forceinline__ void advance(const M &shared, const hopper_place &at, S &state,
+                                               int chunk, const weighted_part (&part)[TILES]) {
+    const int stage = chunk % M::shape::STAGES, group = state.top / 64 / TILES;
+    const uint64_t z = mn_major(shared.z(stage), PANEL_BYTES);
+    state.scale(shared.tables().decay[at.rows(chunk) - later_powers<T>(at)]);
+    take_turn<M>(group, chunk == 0);
+    wgmma_begin();
+#pragma unroll
+    for (int i = 0; i < TILES; i++)
+#pragma unroll
+        for (int k = 0; k < TILE / 16; k++) {
+            const uint64_t b = further(z, 16 * k * PANEL_ROW_BYTES);
+            wgmma<T, true>(state.at[i], part[i].high[k], b, true);
+            wgmma<T, true>(state.at[i], part[i].low[k], b, true);
+        }
+    wgmma_commit();
+    pass_turn<M>(group, chunk + 1 == at.chunks);
+    wgmma_wait<0>();
+#pragma unroll
+    for (int i = 0; i < TILES; i++)
+        pin(state.at[i]);
+    if (later_powers<T>(at))
+        state.scale(shared.tables().decay[1]);
+    __syncwarp();
+    if (lane_index() == 0)
+        barrier_arrive(&shared.tables().empty[stage]);
+}
+
+/* A state group's way through its segment. `warp`: the warp's number among the state groups'. */
+template <typename T, int INNER, int OUTER, bool OUTPUTS, typename M>
+static __device__ __forceinline__ void run_state(const M &shared, const hopper_place &at,
+                                                 decay_rate rate, int64_t segment_length,
+                                                 int warp) {
+    constexpr int TILES = M::shape::STATE_TILES;
+    const product &p = *at.p;
+    const segment &s = at.part.s;
+    hopper_state<TILES, OUTER> state;
+    state.top = warp / 4 * 64 * TILES + warp % 4 * 16;
+    state.for_each([](float &value, int, int) { value = 0; });
+    if constexpr (OUTPUTS) {
+        if (p.state_in.data)
+            state.add(p.state_in, s.sequence, at);
+        wait_for_kernel_before();
+        state.add_ends(at, decay_by(rate, (float)segment_length));
+        if (at.chunks > 0)
+            publish<T, INNER>(shared, state, 0, s.tokens <= TILE);
+    }
+    for (int chunk = 0; chunk < at.chunks; chunk++) {
+        weighted_part part[TILES];
+        wait_for_chunk(shared, at, chunk);
+#pragma unroll
+        for (int i = 0; i < TILES; i++)
+            weigh<T>(shared, at, state, chunk, i, part[i]);
+        advance<T>(shared, at, state, chunk, part);
+        if (OUTPUTS && chunk + 1 < at.chunks)
+            publish<T, INNER>(shared, state, chunk + 1, false);
+    }
+    if constexpr (!OUTPUTS)
+        state.store(*at.ends, s.first_end + s.index, at);
+    else if (at.part.last && p.state_out.data)
+        state.store(p.state_out, s.sequence, at);
+}
+
+#endif
+
+#endif

@@ -1,0 +1,67 @@
+/*
+ * A state: slots, and the buffers that a call works in. All of them are pieces of one allocation:
+ *
+ *     | layer 0's slots | layer 1's | ... | index | activations | logits | workspace |
+ *
+ * A layer's slots are float32 [slots,h,f,e], f = d, where the layer has LRPE 2d; e = d.
+ */
+#ifndef TNL_MODEL_STATE_H
+#define TNL_MODEL_STATE_H
+
+#include "model/model.h"
+
+/* What a call's tensors of integers are, in one buffer on the host and one on the device, so that
+ * one copy brings them there: the tokens come last, and only those of the call are copied. */
+typedef struct tnl_index {
+    int64_t *positions;  /* [slots]: of the sequences or tokens of the call */
+    int32_t *cu_seqlens; /* [slots+1] */
+    int32_t *slots;      /* [slots] */
+    int32_t *tokens;     /* [max_tokens] */
+} tnl_index;
+
+/* Activations, in the model's type; a row a token unless it says otherwise. */
+typedef struct tnl_buffers {
+    void *residual, *x, *y; /* [max_tokens,D]: the stream, and what a mixer reads and writes */
+    void *packed;           /* [max_tokens,c]: Q, K, V and U */
+    void *o;                /* [max_tokens,hidden_dim]: attention's output */
+    float *gathered;        /* float32 [slots,h,f,e]: states of slots that lie apart */
+    void *last;             /* [slots,D]: the rows that logits are wanted of */
+    void *logits;           /* [logit_rows,vocab_size] */
+} tnl_buffers;
+
+struct tnl_state {
+    tnl_model *model;
+    tnl_context *context;
+    int slots;
+    int64_t max_tokens, logit_rows;
+    int64_t *position; /* [slots]: tokens fed */
+    bool *named;       /* [slots]: by the call being checked */
+    void *memory;
+    float *layer[TNL_MAX_LAYERS]; /* a layer's slots */
+    void *index_memory;           /* on the host */
+    tnl_index host_index, index;
+    tnl_buffers buffer;
+    void *workspace;
+    tnl_state_bytes bytes;
+    int64_t rows; /* of logits, of the last call */
+};
+
+/* Elements of one slot of a layer. */
+static inline int64_t tnl_slot_elements(const tnl_config *config, int layer) {
+    return config->heads * tnl_lrpe_dim(config, layer) * tnl_head_dim(config);
+}
+
+/* A call's work: every operator of the model's layers. */
+typedef struct tnl_pass {
+    tnl_state *state;
+    bool decoding;      /* a token for each sequence, by the recurrent form */
+    int64_t tokens;     /* m, in all */
+    int sequences;      /* s */
+    int64_t logit_rows; /* 0, the sequences' last tokens', or all tokens' */
+    size_t *measured;   /* not NULL: run nothing, keep the most workspace asked for here */
+} tnl_pass;
+
+/* Run it on what state->index holds. host_index has the same, to be read. */
+tnl_status tnl_run_pass(const tnl_pass *pass);
+
+#endif
