@@ -59,6 +59,31 @@ __global__ void copy_kernel(uint4 *to, const uint4 *from, size_t count, int byte
         ((char *)(to + count))[threadIdx.x] = ((const char *)(from + count))[threadIdx.x];
 }
 
+template <typename T> struct alignas(16) words_of { T at[16 / sizeof(T)]; };
+
+/* p = v u: a thread has 16 bytes; the elements behind the last whole 16 are the first block's. */
+template <typename T> __global__ void product_kernel(T *p, const T *v, const T *u, size_t count) {
+    constexpr size_t EACH = 16 / sizeof(T);
+    const size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x, words = count / EACH;
+    if (i < words) {
+        const words_of<T> vs = ((const words_of<T> *)v)[i], us = ((const words_of<T> *)u)[i];
+        words_of<T> ps;
+        for (size_t j = 0; j < EACH; j++)
+            ps.at[j] = T(float(vs.at[j]) * float(us.at[j]));
+        ((words_of<T> *)p)[i] = ps;
+    }
+    const size_t behind = words * EACH + threadIdx.x;
+    if (blockIdx.x == 0 && behind < count)
+        p[behind] = T(float(v[behind]) * float(u[behind]));
+}
+
+template <typename T>
+int queue_product(void *p, const void *v, const void *u, size_t count, cudaStream_t on) {
+    const unsigned blocks = (unsigned)(count * sizeof(T) / (16 * THREADS) + 1);
+    product_kernel<<<blocks, THREADS, 0, on>>>((T *)p, (const T *)v, (const T *)u, count);
+    return cudaGetLastError();
+}
+
 /* The finalizer of MurmurHash3, of a counter. */
 __device__ float random_at(uint64_t seed, uint64_t i) {
     uint64_t x = seed * 0x9e3779b97f4a7c15u + i;
@@ -98,6 +123,14 @@ int bench_queue_copy(void *to, const void *from, size_t bytes, void *stream) {
     copy_kernel<<<blocks, THREADS, 0, (cudaStream_t)stream>>>((uint4 *)to, (const uint4 *)from,
                                                               count, (int)(bytes % sizeof(uint4)));
     return cudaGetLastError();
+}
+
+int bench_queue_product(void *p, const void *v, const void *u, tnl_type type, size_t count,
+                        void *stream) {
+    const cudaStream_t on = (cudaStream_t)stream;
+    return type == TNL_FLOAT16    ? queue_product<__half>(p, v, u, count, on)
+           : type == TNL_BFLOAT16 ? queue_product<__nv_bfloat16>(p, v, u, count, on)
+                                  : queue_product<float>(p, v, u, count, on);
 }
 
 int bench_queue_fill(void *to, tnl_type type, size_t count, uint64_t seed, void *stream) {

@@ -149,10 +149,14 @@ static tnl_status launch_row(void *data) {
     return status;
 }
 
-static bool take_samples(const bench_job *job, shim_state *state, const bench_work *work) {
+/* Samples of the row and, where `bare` has a launch, by turns of that. */
+static bool take_samples(const bench_job *job, shim_state *state, const bench_work *work,
+                         const bench_work *bare, bench_samples *bare_taken) {
     bench_samples taken = {0};
     const bench_meter *meter = job->runner->meter;
     tnl_status status = measure_warm_up(meter, work);
+    if (status == TNL_OK && bare->launch)
+        status = measure_warm_up(meter, bare);
     double start = measure_now();
     while (status == TNL_OK && shim_next(state)) {
         if (!measure_wants(&job->runner->limits, &taken, measure_now() - start))
@@ -166,10 +170,30 @@ static bool take_samples(const bench_job *job, shim_state *state, const bench_wo
             taken.cpu_seconds[number] /= work->rounds;
         }
         shim_sample(state, taken.seconds[number], taken.cpu_seconds[number]);
+        if (bare->launch)
+            status = measure_sample(meter, bare, bare_taken);
     }
     if (status != TNL_OK)
         fail(job, state, tnl_context_error(job->runner->context));
     return status == TNL_OK;
+}
+
+/* The GEMMs that the row is held against, as a work; none where there are none, or no memory. */
+static bench_work make_bare(const bench_runner *runner, const bench_row *row) {
+    const bench_standards *standards = bench_device_of(runner->context)->standards;
+    bench_work bare = {.launch = NULL};
+    if (row->bare.count > 0 && standards->bare_make &&
+        standards->bare_make(&runner->yardsticks, &row->bare, &bare) != TNL_OK)
+        bare.launch = NULL;
+    return bare;
+}
+
+static void count_bare(shim_state *state, const bench_samples *bare, double seconds) {
+    if (bare->count == 0)
+        return;
+    const double median = summarize(bare).median;
+    shim_counter(state, "bare_gemms_ms", 1e3 * median);
+    shim_counter(state, "bare_gemms_share", median / seconds);
 }
 
 /* The times that the row's bytes and operations need by the yardsticks, as shares of its own. A
@@ -202,12 +226,20 @@ static void time_launch(const bench_job *job, shim_state *state, row_launch *lau
     }
     work.memory[work.memory_count].start = launch->workspace;
     work.memory[work.memory_count++].bytes = launch->workspace_bytes;
-    if (!within_patience(job, state, &work) || !take_samples(job, state, &work))
+    if (!within_patience(job, state, &work))
+        return;
+    bench_samples bare_taken = {0};
+    bench_work bare = make_bare(runner, row);
+    const bool taken = take_samples(job, state, &work, &bare, &bare_taken);
+    if (bare.launch)
+        bench_device_of(runner->context)->standards->bare_free(&bare);
+    if (!taken)
         return;
     double seconds = shim_summary(state).median;
     if (!row->warm)
         remember(&runner->curve[row->curve], row->size, seconds);
     count_shares(runner, row, seconds, state);
+    count_bare(state, &bare_taken, seconds);
     const int launches = runner->meter->launches(&work);
     if (launches >= 0)
         shim_counter(state, "launches", launches / (row->warm ? work.rounds : 1));

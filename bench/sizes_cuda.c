@@ -88,7 +88,7 @@ const size_sweep bench_sizes_cuda[] = {
      .present = given},                                                                            \
     {.op = operator, HELD([DIM_M] = 8192, [DIM_G] = 22016), ALONG(DIM_HIDDEN, 8192), BFLOAT16,     \
      .present = given},                                                                            \
-    {.op = operator, HELD([DIM_HIDDEN] = 4096, [DIM_G] = 11264), ALONG(DIM_M, 1, 16), BFLOAT16,    \
+    {.op = operator, HELD([DIM_HIDDEN] = 4096, [DIM_G] = 11264), ALONG(DIM_M, 1, 16, 64), BFLOAT16, \
      .present = given},                                                                            \
     {.op = operator, HELD([DIM_M] = 8192), ALONG(DIM_HIDDEN, 2048), GATED, OTHERS, .present = given}
     SGLU_SWEEPS(TNL_SGLU_GATE, 0),
@@ -97,6 +97,8 @@ const size_sweep bench_sizes_cuda[] = {
     SGLU_SWEEPS(TNL_SGLU_BACKWARD, 1u << SGLU_BWD_V | 1u << SGLU_BWD_U),
 
     {.op = TNL_QKVU_PROJECTION_FORWARD, HELD([DIM_M] = 8192), ALONG(DIM_HIDDEN, 4096), PACKED},
+    {.op = TNL_QKVU_PROJECTION_FORWARD, HELD([DIM_HIDDEN] = 4096, [DIM_K] = 16384),
+     ALONG(DIM_M, 1, 16, 64), BFLOAT16},
     {.op = TNL_QKVU_PROJECTION_BACKWARD, HELD([DIM_M] = 8192), ALONG(DIM_HIDDEN, 4096), PACKED,
      .present = 1u << PROJ_BWD_PREACTIVATION},
 

@@ -56,6 +56,24 @@ static void count_work(bench_row *row) {
     row->flops = operator_->flops ? operator_->flops(call.dim) : 0;
 }
 
+/* The GEMMs that a forward operator is made of. */
+static bare_gemms bare_gemms_of(const problem_spec *spec) {
+    const int64_t m = spec->dim[DIM_M], width = spec->dim[DIM_HIDDEN], g = spec->dim[DIM_G];
+    const gemm_size up = {spec->type, m, g, width}, down = {spec->type, m, width, g};
+    switch (spec->op) {
+    case TNL_SGLU_GATE:
+        return (bare_gemms){{up, up}, 2, false};
+    case TNL_SGLU_DOWN:
+        return (bare_gemms){{down}, 1, false};
+    case TNL_SGLU_FORWARD:
+        return (bare_gemms){{up, up, down}, 3, true};
+    case TNL_QKVU_PROJECTION_FORWARD:
+        return (bare_gemms){{{spec->type, m, spec->dim[DIM_K], width}}, 1, false};
+    default:
+        return (bare_gemms){.count = 0};
+    }
+}
+
 /* What the rows of a sweep are made from; the last three make several curves of one sweep. */
 typedef struct row_maker {
     row_list *list;
@@ -127,6 +145,7 @@ static bool add_variants(const row_maker *maker, int64_t size, int first_curve, 
         row->warm = warm;
         row->curve = first_curve + v;
         row->size = (double)size;
+        row->bare = bare_gemms_of(&spec);
         count_work(row);
         name_row(maker, row);
         if (maker->quick && row->bytes > QUICK_MIB * 1048576.0)

@@ -5,6 +5,7 @@
 #ifndef TNL_BENCH_SWEEPS_H
 #define TNL_BENCH_SWEEPS_H
 
+#include "bench/yardsticks.h"
 #include "verify/problem.h"
 
 typedef enum row_kind { ROW_COPY, ROW_GEMM, ROW_EMPTY, ROW_OPERATOR } row_kind;
@@ -23,9 +24,10 @@ typedef struct bench_row {
     problem_spec spec;
     const tnl_variant_row *variant;
     double output_bytes;
-    bool warm;   /* launched back to back on one set of tensors after another, see rotation.h */
-    int problem; /* rows of the same number have the same spec, and stand together */
-    int curve;   /* rows of the same number differ in one size alone, which grows: */
+    bare_gemms bare; /* what the operator is held against; count 0: nothing */
+    bool warm;       /* launched back to back on one set of tensors after another, see rotation.h */
+    int problem;     /* rows of the same number have the same spec, and stand together */
+    int curve;       /* rows of the same number differ in one size alone, which grows: */
     double size;
 } bench_row;
 

@@ -46,7 +46,8 @@ static const char *error_of(const json_t *row) {
 void results_print(const json_t *run) {
     const char *line = "%-28s %-13s %-44s";
     printf(line, "operator", "variant", "size");
-    printf(" %10s %9s %9s %9s %9s\n", "ms", "spread", "of copy", "same size", "of GEMM");
+    printf(" %10s %9s %9s %9s %9s %9s\n", "ms", "spread", "of copy", "same size", "of GEMM",
+           "bare");
     size_t index;
     json_t *row;
     json_array_foreach(json_object_get(run, "benchmarks"), index, row) {
@@ -61,6 +62,7 @@ void results_print(const json_t *run) {
         print_share(row, "copy_share");
         print_share(row, "copy_share_same_size");
         print_share(row, "gemm_share");
+        print_share(row, "bare_gemms_share");
         puts("");
     }
 }

@@ -25,6 +25,16 @@ typedef struct gemm_size {
     int64_t m, n, k;
 } gemm_size;
 
+/* The GEMMs that an operator is made of, bare, launched one after another. `product`: with the
+ * elementwise product of the first two's results, in its own kernel, as the third's left operand.
+ */
+enum { BARE_GEMMS_MAX = 3 };
+typedef struct bare_gemms {
+    gemm_size gemm[BARE_GEMMS_MAX];
+    int count;
+    bool product;
+} bare_gemms;
+
 /* How one kind of device does what is measured, and at which size the rates are taken. */
 typedef struct bench_standards {
     const char *gemm_name;
@@ -35,6 +45,10 @@ typedef struct bench_standards {
     /* The better of two ways to copy so many bytes. */
     tnl_status (*copy)(const bench_yardsticks *, size_t bytes, bench_samples *);
     tnl_status (*gemm)(const bench_yardsticks *, const gemm_size *, bench_samples *);
+    /* Make them one work, to be sampled by turns with a row; and free it. NULL: rows are not held
+     * against GEMMs so. */
+    tnl_status (*bare_make)(const bench_yardsticks *, const bare_gemms *, bench_work *);
+    void (*bare_free)(bench_work *);
     /* A kernel that does nothing; NULL: the device launches none. */
     tnl_status (*empty)(const bench_yardsticks *, bench_samples *);
 } bench_standards;

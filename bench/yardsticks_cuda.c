@@ -1,10 +1,10 @@
 /*
- * Copies, by the better of cudaMemcpy and our own kernel; cuBLAS's GEMMs, in each type; and a
- * kernel that does nothing. Everything is from a cold cache, as the rows are.
+ * Copies, by the better of cudaMemcpy and our own kernel, and a kernel that does nothing; cuBLAS's
+ * GEMMs are in gemms_cuda.c. Everything is from a cold cache, as the rows are.
  */
-#include <cublas_v2.h>
 #include <cuda_runtime_api.h>
 
+#include "bench/gemms_cuda.h"
 #include "bench/kernels_cuda.h"
 #include "bench/yardsticks.h"
 #include "core/context.h"
@@ -70,59 +70,6 @@ static tnl_status copy_samples(const bench_yardsticks *yardsticks, size_t bytes,
     return status;
 }
 
-/* ---- GEMMs -------------------------------------------------------------------------------- */
-
-typedef struct gemm_task {
-    cublasHandle_t cublas;
-    void *a, *b, *c;
-    gemm_size size;
-} gemm_task;
-
-/* cuBLAS is column-major: it sees every matrix transposed, and computes C^T = B A^T. */
-static tnl_status multiply(void *data) {
-    const gemm_task *gemm = data;
-    const gemm_size *size = &gemm->size;
-    const int m = (int)size->m, n = (int)size->n, k = (int)size->k;
-    const float one = 1, zero = 0;
-    const cudaDataType_t type = size->type == TNL_FLOAT16    ? CUDA_R_16F
-                                : size->type == TNL_BFLOAT16 ? CUDA_R_16BF
-                                                             : CUDA_R_32F;
-    cublasStatus_t status = cublasGemmEx(gemm->cublas, CUBLAS_OP_T, CUBLAS_OP_N, n, m, k, &one,
-                                         gemm->b, type, k, gemm->a, type, k, &zero, gemm->c, type,
-                                         n, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
-    return status == CUBLAS_STATUS_SUCCESS ? TNL_OK : TNL_DEVICE_ERROR;
-}
-
-static tnl_status measure_gemm(const bench_yardsticks *yardsticks, gemm_task *gemm,
-                               bench_samples *taken) {
-    const bench_work work = {.launch = multiply, .data = gemm};
-    if (cublasCreate(&gemm->cublas) != CUBLAS_STATUS_SUCCESS)
-        return TNL_DEVICE_ERROR;
-    tnl_status status = TNL_DEVICE_ERROR;
-    if (cublasSetStream(gemm->cublas, yardsticks->context->stream) == CUBLAS_STATUS_SUCCESS)
-        status = measure(&bench_meter_cuda, &work, &yardsticks->limits, taken);
-    cublasDestroy(gemm->cublas);
-    return status;
-}
-
-static tnl_status gemm_samples(const bench_yardsticks *yardsticks, const gemm_size *size,
-                               bench_samples *taken) {
-    const size_t a = (size_t)(size->m * size->k), b = (size_t)(size->n * size->k);
-    const size_t element = tnl_type_size(size->type);
-    gemm_task gemm = {.a = tnl_memory_allocate(TNL_CUDA, a * element),
-                      .b = tnl_memory_allocate(TNL_CUDA, b * element),
-                      .c = tnl_memory_allocate(TNL_CUDA, (size_t)(size->m * size->n) * element),
-                      .size = *size};
-    tnl_status status = TNL_OUT_OF_MEMORY;
-    if (gemm.a && gemm.b && gemm.c && fill(yardsticks, gemm.a, size->type, a, 1) &&
-        fill(yardsticks, gemm.b, size->type, b, 2))
-        status = measure_gemm(yardsticks, &gemm, taken);
-    tnl_memory_free(TNL_CUDA, gemm.a);
-    tnl_memory_free(TNL_CUDA, gemm.b);
-    tnl_memory_free(TNL_CUDA, gemm.c);
-    return status;
-}
-
 /* ---- nothing ------------------------------------------------------------------------------ */
 
 static tnl_status launch_empty(void *stream) {
@@ -140,5 +87,7 @@ const bench_standards bench_standards_cuda = {.gemm_name = "cublas",
                                               .copy_rate_bytes = 8192.0 * 1048576,
                                               .gemm_rate_size = 8192,
                                               .copy = copy_samples,
-                                              .gemm = gemm_samples,
+                                              .gemm = gemms_cuda_samples,
+                                              .bare_make = gemms_cuda_make,
+                                              .bare_free = gemms_cuda_free,
                                               .empty = empty_samples};

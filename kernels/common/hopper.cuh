@@ -1,8 +1,8 @@
 /*
  * Thin wrappers of what compute capability 9.0 alone has: barriers in shared memory that count
- * bytes, the tensor memory accelerator (TMA), and launches that overlap the kernel before;
- * wgmma.cuh has the matrix products of a warpgroup. See the PTX manual under the instructions'
- * names.
+ * bytes, the tensor memory accelerator (TMA), clusters of blocks, and launches that overlap the
+ * kernel before; wgmma.cuh has the matrix products of a warpgroup. See the PTX manual under the
+ * instructions' names.
  *
  * Tiles in shared memory are made of panels: rows of 64 16-bit elements, 128 bytes each, aligned
  * to 1024 bytes, in the pattern "128-byte swizzle": the 16-byte chunk c of row r lies in the place
@@ -23,6 +23,13 @@
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 #define TNL_HOPPER_CODE 1
+#endif
+
+/* The number of blocks of a kernel's clusters, among its attributes. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#define TNL_CLUSTER(blocks)
+#else
+#define TNL_CLUSTER(blocks) __cluster_dims__(blocks, 1, 1)
 #endif
 
 constexpr int PANEL_COLUMNS = 64;
@@ -196,6 +203,56 @@ static __device__ __forceinline__ void store_matrices(void *row, const uint32_t 
                      shared_address(row)),
                  "r"(m[0]), "r"(m[1]), "r"(m[2]), "r"(m[3])
                  : "memory");
+}
+
+/* ---- clusters ------------------------------------------------------------------------------- */
+
+static __device__ __forceinline__ int cluster_rank() {
+    uint32_t rank;
+    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return (int)rank;
+}
+
+/* A barrier among all threads of the cluster. */
+static __device__ __forceinline__ void cluster_sync() {
+    asm volatile("barrier.cluster.arrive.release.aligned;\n"
+                 "barrier.cluster.wait.acquire.aligned;" ::
+                     : "memory");
+}
+
+/* Arrive at this barrier's counterpart in the block of that rank. It orders no writes of this
+ * thread for that block: a release at the cluster's scope would wait for all memory, and reads by
+ * wgmma and TMA, which have ended, need none. */
+static __device__ __forceinline__ void barrier_arrive_at(barrier *b, int rank) {
+    asm volatile("{\n"
+                 ".reg .b32 there;\n"
+                 "mapa.shared::cluster.u32 there, %0, %1;\n"
+                 "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
+                 "}" ::"r"(shared_address(b)),
+                 "r"(rank)
+                 : "memory");
+}
+
+/* Write a number into this place of the shared memory of the block of that rank. */
+static __device__ __forceinline__ void store_at(float *shared, int rank, float value) {
+    asm volatile("{\n"
+                 ".reg .b32 there;\n"
+                 "mapa.shared::cluster.u32 there, %0, %1;\n"
+                 "st.shared::cluster.f32 [there], %2;\n"
+                 "}" ::"r"(shared_address(shared)),
+                 "r"(rank), "f"(value)
+                 : "memory");
+}
+
+/* Copy a box into the same place of each block whose bit is set in `ranks`; its bytes count on that
+ * block's own barrier. */
+static __device__ __forceinline__ void tma_load_to(int ranks, void *shared, const CUtensorMap *map,
+                                                   barrier *b, int c0, int c1) {
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+        ".multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(shared_address(shared)),
+        "l"(map), "r"(shared_address(b)), "r"(c0), "r"(c1), "h"((uint16_t)ranks)
+        : "memory");
 }
 
 /* ---- TMA ----------------------------------------------------------------------------------- */

@@ -69,6 +69,7 @@ template <int N> static __device__ __forceinline__ void pin(float (&c)[N][4]) {
  * MN-major with B_MN.
  */
 #define TNL_C4(i) "+f"(c[i][0]), "+f"(c[i][1]), "+f"(c[i][2]), "+f"(c[i][3])
+#define TNL_C8(i) TNL_C4(i), TNL_C4(i + 1)
 #define TNL_C16(i) TNL_C4(i), TNL_C4(i + 1), TNL_C4(i + 2), TNL_C4(i + 3)
 #define TNL_C32(i) TNL_C16(i), TNL_C16(i + 4)
 #define TNL_C64(i) TNL_C32(i), TNL_C32(i + 8)
@@ -91,6 +92,17 @@ template <int N> static __device__ __forceinline__ void pin(float (&c)[N][4]) {
     "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, "   \
     "%127"
 #define TNL_C128(i) TNL_C64(i), TNL_C64(i + 16)
+
+#define TNL_WGMMA_16(TYPE, name)                                                                   \
+    template <bool B_MN>                                                                           \
+    static __device__ __forceinline__ void name(float(&c)[2][4], uint64_t a, uint64_t b,           \
+                                                bool adds) {                                       \
+        asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %10, 0;\n"                                  \
+                     "wgmma.mma_async.sync.aligned.m64n16k16.f32." TYPE "." TYPE                   \
+                     " {%0, %1, %2, %3, %4, %5, %6, %7}, %8, %9, p, 1, 1, 0, %11;\n}"              \
+                     : TNL_C8(0)                                                                   \
+                     : "l"(a), "l"(b), "r"((int)adds), "n"((int)B_MN));                            \
+    }
 
 #define TNL_WGMMA_64(TYPE, name)                                                                   \
     template <bool B_MN>                                                                           \
@@ -158,6 +170,8 @@ template <int N> static __device__ __forceinline__ void pin(float (&c)[N][4]) {
                        "n"((int)B_MN));                                                            \
     }
 
+TNL_WGMMA_16("bf16", wgmma_bf16)
+TNL_WGMMA_16("f16", wgmma_f16)
 TNL_WGMMA_64("bf16", wgmma_bf16)
 TNL_WGMMA_64("f16", wgmma_f16)
 TNL_WGMMA_128("bf16", wgmma_bf16)
@@ -165,6 +179,7 @@ TNL_WGMMA_128("f16", wgmma_f16)
 TNL_WGMMA_256("bf16", wgmma_bf16)
 TNL_WGMMA_256("f16", wgmma_f16)
 
+#undef TNL_WGMMA_16
 #undef TNL_WGMMA_64
 #undef TNL_WGMMA_128
 #undef TNL_WGMMA_256
@@ -172,6 +187,7 @@ TNL_WGMMA_256("f16", wgmma_f16)
 #undef TNL_REGISTERS_64
 #undef TNL_REGISTERS_128
 #undef TNL_C4
+#undef TNL_C8
 #undef TNL_C16
 #undef TNL_C32
 #undef TNL_C64

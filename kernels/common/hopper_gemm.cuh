@@ -1,0 +1,375 @@
+/*
+ * A matrix product on Hopper for 16-bit types, A [m,k] with B [n,k] or, with B_MN, [k,n]; sums in
+ * float32; and what becomes of a tile of it while it is in registers: the Output of the kernel.
+ *
+ * A block makes tiles of 128 rows and 256 columns, one after another. Warpgroup 0 fetches: one of
+ * its threads keeps STAGES stages of the operands on their way by TMA. Warpgroups 1 and 2 multiply,
+ * 64 rows each. What they make of a tile they round to the data type and keep in registers, and
+ * write it out, a panel of 64 columns at a time, while the products of the next tile's first stages
+ * are under way: tensor cores never wait for an output. The 256 columns come as two halves; of two
+ * matrices B [n,k], a product with both shares A's tiles. With B_MN the products of two pairs of
+ * matrices may be added.
+ *
+ * Two blocks, a cluster, have tiles side by side in M: each fetches one half of B for both. Where
+ * there are rows for one tile alone, blocks work alone.
+ *
+ * Shared memory:
+ *     stage 0 | stage 1 | stage 2 | stage 3 | a writer's panels, for each of 8 warps | barriers
+ * a stage: A, 128 rows of 64 elements | B, 256 rows of 64 elements, the two halves after another;
+ * with B_MN its four panels of 64 columns, 64 steps of k each.
+ */
+#ifndef TNL_KERNELS_COMMON_HOPPER_GEMM_CUH
+#define TNL_KERNELS_COMMON_HOPPER_GEMM_CUH
+
+#include "kernels/common/wgmma.cuh"
+
+namespace hopper_gemm {
+
+constexpr int ROWS = 128; /* of a block's tile */
+constexpr int HALF = 128; /* columns of a half of it */
+constexpr int DEPTH = 64; /* of a stage: a panel's columns */
+constexpr int STAGES = 4;
+constexpr int MULTIPLIERS = 2; /* warpgroups */
+constexpr int WARPGROUP = 128; /* threads */
+constexpr int THREADS = (1 + MULTIPLIERS) * WARPGROUP;
+constexpr int WARPS = MULTIPLIERS * WARPGROUP / 32; /* that multiply */
+constexpr int WARP_ROWS = 16;
+constexpr int PANEL_EVERY = 2; /* stages a panel of the tile before is written */
+constexpr int GROUP_ROWS = 8;  /* cluster tiles: see tile_order */
+
+/* Together the 168 a thread that the block begins with. */
+constexpr int FETCHER_REGISTERS = 40, MULTIPLIER_REGISTERS = 232;
+
+constexpr int A_BYTES = ROWS * PANEL_ROW_BYTES;
+constexpr int HALF_BYTES = HALF * PANEL_ROW_BYTES;
+constexpr int MN_PANEL_BYTES = DEPTH * PANEL_ROW_BYTES;
+constexpr int STAGE_BYTES = A_BYTES + 2 * HALF_BYTES;
+constexpr int WRITER_PANELS = 2, WRITER_PANEL_BYTES = WARP_ROWS * PANEL_ROW_BYTES;
+constexpr int BARRIERS_AT = STAGES * STAGE_BYTES + WARPS * WRITER_PANELS * WRITER_PANEL_BYTES;
+constexpr int SHARED_BYTES = BARRIERS_AT + 2 * STAGES * (int)sizeof(uint64_t);
+
+/* The tiles of clusters, in an order in which those at work at one time cover about as many rows of
+ * A as of B, so that both come from the cache: columns of GROUP_ROWS tiles. */
+struct tile_order {
+    int rows, columns;
+
+    __device__ void find(int index, int *row, int *column) const {
+        const int group = index / (GROUP_ROWS * columns), first = group * GROUP_ROWS;
+        const int height = min(GROUP_ROWS, rows - first);
+        const int within = index - first * columns;
+        *row = first + within % height;
+        *column = within / height;
+    }
+};
+
+template <typename Output> struct arguments {
+    CUtensorMap a[2], b[2]; /* boxes: of a ROWS rows, of b HALF rows, or with B_MN DEPTH rows */
+    int step, second;       /* half i of tile column j begins at row step j + second i of B [n,k] */
+    int stages;             /* of a tile: k in panels; */
+    int first_stages;       /* with B_MN, so many are of a[0] and b[0], the others of the second */
+    int cluster;            /* blocks: 1 or 2 */
+    tile_order order;
+    Output output;
+};
+
+#ifdef TNL_HOPPER_CODE
+
+/* ---- stages --------------------------------------------------------------------------------- */
+
+/* Where a thread is in the ring of stages. */
+template <int CLUSTER> struct stage_ring {
+    unsigned char *stages;
+    barrier *full, *empty; /* the stage's bytes have come; every warp that reads it is done */
+    int slot = 0, parity = 0;
+
+    __device__ explicit stage_ring(unsigned char *shared)
+        : stages(shared), full((barrier *)(shared + BARRIERS_AT)), empty(full + STAGES) {}
+    __device__ unsigned char *stage() const {
+        return stages + slot * STAGE_BYTES;
+    }
+    __device__ void advance() {
+        slot = slot + 1 == STAGES ? 0 : slot + 1;
+        parity ^= slot == 0;
+    }
+    /* A slot is empty when the warps of both blocks are done: a half of B goes to both. */
+    __device__ void init() const {
+        for (int i = 0; i < STAGES; i++) {
+            barrier_init(&full[i], 1);
+            barrier_init(&empty[i], CLUSTER * WARPS);
+        }
+        barrier_init_fence();
+    }
+    __device__ void release(int which) const {
+        if (threadIdx.x % 32 < CLUSTER)
+            barrier_arrive_at(&empty[which], threadIdx.x % 32);
+    }
+};
+
+/* Half `half` of B's stage i, for all blocks of the cluster. */
+template <int CLUSTER, bool B_MN, typename Output>
+static __device__ __forceinline__ void fetch_half(const arguments<Output> &at, unsigned char *to,
+                                                  barrier *full, int half, int column, int i) {
+    constexpr int EVERY = (1 << CLUSTER) - 1;
+    if constexpr (B_MN) {
+        const bool second = i >= at.first_stages;
+        const int k = (second ? i - at.first_stages : i) * DEPTH;
+        for (int panel = 0; panel < HALF / PANEL_COLUMNS; panel++)
+            tma_load_to(EVERY, to + panel * MN_PANEL_BYTES, &at.b[second], full,
+                        (2 * column + half) * HALF + panel * PANEL_COLUMNS, k);
+    } else {
+        tma_load_to(EVERY, to, &at.b[half], full, i * DEPTH, at.step * column + at.second * half);
+    }
+}
+
+/* One thread: fetch what the block's tiles need. */
+template <int CLUSTER, bool B_MN, typename Output>
+static __device__ void fetch(const arguments<Output> &at, stage_ring<CLUSTER> &ring, int cluster,
+                             int clusters) {
+    const int rank = cluster_rank();
+    for (int tile = cluster; tile < at.order.rows * at.order.columns; tile += clusters) {
+        int row, column;
+        at.order.find(tile, &row, &column);
+        const int a_row = (row * CLUSTER + rank) * ROWS;
+        for (int i = 0; i < at.stages; i++, ring.advance()) {
+            barrier *const full = &ring.full[ring.slot];
+            unsigned char *const a = ring.stage(), *const b = a + A_BYTES;
+            const bool second = B_MN && i >= at.first_stages;
+            barrier_wait(&ring.empty[ring.slot], ring.parity ^ 1);
+            barrier_expect(full, STAGE_BYTES);
+            for (int half = rank; half < 2; half += CLUSTER)
+                fetch_half<CLUSTER, B_MN>(at, b + half * HALF_BYTES, full, half, column, i);
+            tma_load(a, &at.a[second], full, (second ? i - at.first_stages : i) * DEPTH, a_row);
+        }
+    }
+}
+
+/* A warpgroup: start one stage of its 64 rows, do something else, and wait for the stage before. */
+template <typename T, bool B_MN, int CLUSTER, typename F>
+static __device__ __forceinline__ void multiply_stage(float (&c)[32][4], stage_ring<CLUSTER> &ring,
+                                                      int multiplier, bool adds, F meanwhile) {
+    constexpr int A_STEP = 16 * 2, B_STEP = B_MN ? 16 * PANEL_ROW_BYTES : A_STEP; /* bytes */
+    const uint64_t a = k_major(ring.stage() + multiplier * 64 * PANEL_ROW_BYTES);
+    const uint64_t b =
+        B_MN ? mn_major(ring.stage() + A_BYTES, MN_PANEL_BYTES) : k_major(ring.stage() + A_BYTES);
+    barrier_wait(&ring.full[ring.slot], ring.parity);
+    wgmma_begin();
+#pragma unroll
+    for (int step = 0; step < DEPTH / 16; step++)
+        wgmma<T, B_MN>(c, further(a, A_STEP * step), further(b, B_STEP * step), adds || step > 0);
+    wgmma_commit();
+    meanwhile();
+    if (adds) {
+        wgmma_wait<1>();
+        ring.release(ring.slot == 0 ? STAGES - 1 : ring.slot - 1);
+    }
+    ring.advance();
+}
+
+/* A warpgroup: c = its 64 rows of the next tile; meanwhile, write_panel(i) for i below PANELS, not
+ * at each stage, so that products do not run out. */
+template <typename T, bool B_MN, int PANELS, int CLUSTER, typename F>
+static __device__ __forceinline__ void multiply(float (&c)[32][4], stage_ring<CLUSTER> &ring,
+                                                int multiplier, int stages, F write_panel) {
+#pragma unroll
+    for (int i = 0; i < PANELS * PANEL_EVERY; i++) {
+        const auto write = [&] {
+            if (i % PANEL_EVERY == PANEL_EVERY - 1)
+                write_panel(i / PANEL_EVERY);
+        };
+        if (i < stages)
+            multiply_stage<T, B_MN>(c, ring, multiplier, i > 0, write);
+        else
+            write();
+    }
+    for (int i = PANELS * PANEL_EVERY; i < stages; i++)
+        multiply_stage<T, B_MN>(c, ring, multiplier, i > 0, [] {});
+    wgmma_wait<0>();
+    pin(c);
+    ring.release(ring.slot == 0 ? STAGES - 1 : ring.slot - 1);
+}
+
+/* ---- output --------------------------------------------------------------------------------- */
+
+/* 64 columns of a warp's 16 rows, rounded: fragment j of 8 columns, row g or g + 8 of it. */
+using panel_pairs = uint32_t[8][2];
+
+template <typename T>
+static __device__ __forceinline__ void pack_fragment(uint32_t (&to)[2], const float (&v)[4]) {
+    to[0] = pack_pair<T>(v[0], v[1]);
+    to[1] = pack_pair<T>(v[2], v[3]);
+}
+
+/* Fragments of c from `first` on, as they are. */
+template <typename T>
+static __device__ __forceinline__ void pack_panel(panel_pairs &to, const float (&c)[32][4],
+                                                  int first) {
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+        pack_fragment<T>(to[j], c[first + j]);
+}
+
+/* Writes panels of a warp's 16 rows: through shared memory, two of them by turns. */
+struct writer {
+    unsigned char *panels;
+    int turn = 0;
+
+    __device__ explicit writer(unsigned char *of_the_warp) : panels(of_the_warp) {}
+    /* The map's boxes have 16 rows. */
+    __device__ __forceinline__ void write(const CUtensorMap *map, int row, int column,
+                                          const panel_pairs &from) {
+        const int lane = threadIdx.x % 32, panel_row = lane % 16;
+        unsigned char *const panel = panels + turn * WRITER_PANEL_BYTES;
+        if (lane == 0)
+            tma_wait_read<WRITER_PANELS - 1>();
+        __syncwarp();
+#pragma unroll
+        for (int j = 0; j < 8; j += 2) {
+            const uint32_t m[4] = {from[j][0], from[j][1], from[j + 1][0], from[j + 1][1]};
+            const int chunk = (j + lane / 16) ^ panel_row % 8;
+            store_matrices(panel + panel_row * PANEL_ROW_BYTES + chunk * 16, m);
+        }
+        fence_async_proxy();
+        __syncwarp();
+        if (lane == 0) {
+            tma_store(map, panel, column, row);
+            tma_commit();
+        }
+        turn ^= 1;
+    }
+};
+
+#endif
+
+/* ---- the kernel ----------------------------------------------------------------------------- */
+
+/*
+ * Output has
+ *     static constexpr int PANELS;
+ *     template <typename T> __device__ void take(const float (&c)[32][4], panel_pairs *kept,
+ *                                                writer &to, int row, int column) const;
+ *     template <typename T> __device__ void write(int panel, const panel_pairs &kept, writer &to,
+ *                                                 int row, int column) const;
+ * which a warp calls with its 16 rows, from `row` on, of tile column `column`: when c is complete,
+ * to keep what is to be written later (kept[PANELS]; it may write at once instead), and then for
+ * each panel, to write it.
+ */
+template <typename T, int CLUSTER, bool B_MN, typename Output>
+__global__ void TNL_CLUSTER(CLUSTER) __launch_bounds__(THREADS, 1)
+    kernel(const __grid_constant__ arguments<Output> at) {
+    static_assert(Output::PANELS * PANEL_COLUMNS <= 2 * HALF, "no more than a tile has");
+#ifdef TNL_HOPPER_CODE
+    extern __shared__ __align__(1024) unsigned char shared[];
+    const int warpgroup = threadIdx.x / WARPGROUP, warp = threadIdx.x % WARPGROUP / 32;
+    const int cluster = blockIdx.x / CLUSTER, clusters = gridDim.x / CLUSTER;
+    stage_ring<CLUSTER> ring(shared);
+    if (threadIdx.x == 0)
+        ring.init();
+    cluster_sync();
+    wait_for_kernel_before();
+    if (warpgroup == 0) {
+        give_registers<FETCHER_REGISTERS>();
+        if (threadIdx.x == 0)
+            fetch<CLUSTER, B_MN>(at, ring, cluster, clusters);
+        __syncwarp();
+        allow_next_kernel();
+    } else {
+        take_registers<MULTIPLIER_REGISTERS>();
+        constexpr int PANELS = Output::PANELS;
+        const int multiplier = warpgroup - 1;
+        writer to(shared + STAGES * STAGE_BYTES +
+                  (multiplier * 4 + warp) * WRITER_PANELS * WRITER_PANEL_BYTES);
+        panel_pairs kept[PANELS + !PANELS];
+        int row = 0, column = -1; /* of this warp, of the tile before */
+        const auto write_panel = [&](int i) {
+            if (column >= 0)
+                at.output.template write<T>(i, kept[i], to, row, column);
+        };
+        for (int tile = cluster; tile < at.order.rows * at.order.columns; tile += clusters) {
+            float c[32][4];
+            multiply<T, B_MN, PANELS>(c, ring, multiplier, at.stages, write_panel);
+            at.order.find(tile, &row, &column);
+            row = (row * CLUSTER + cluster_rank()) * ROWS + multiplier * 64 + warp * WARP_ROWS;
+            at.output.template take<T>(c, kept, to, row, column);
+        }
+#pragma unroll
+        for (int i = 0; i < PANELS; i++)
+            write_panel(i);
+        if (threadIdx.x % 32 == 0)
+            tma_wait_read<0>();
+    }
+    cluster_sync(); /* what is on its way to this block's memory has come */
+#endif
+}
+
+/* The map of an operand, or of what a writer writes: boxes of so many rows of a panel. */
+static inline tnl_status make_map(const tnl_call *call, const tnl_tensor *t, int rows,
+                                  CUtensorMap *map) {
+    return tnl_make_tensor_map(call, t, {{PANEL_COLUMNS, (uint32_t)rows}}, map);
+}
+
+template <typename Output>
+static void set_tiles(int64_t rows, int64_t columns, int step, int64_t stages,
+                      arguments<Output> *at) {
+    at->cluster = rows > ROWS ? 2 : 1;
+    at->order.rows = (int)ceil_div(rows, at->cluster * ROWS);
+    at->order.columns = (int)ceil_div(columns, step);
+    at->step = step;
+    at->stages = (int)stages;
+}
+
+/* All but the output: the product of a with b[0] and b[1], 128 columns a tile of each; or with b[0]
+ * alone, 256 columns a tile, where b[1] is NULL. */
+template <typename Output>
+static tnl_status set_operands(const tnl_call *call, const tnl_tensor *a,
+                               const tnl_tensor *const (&b)[2], arguments<Output> *at) {
+    set_tiles(a->shape[0], b[0]->shape[0], b[1] ? HALF : 2 * HALF, ceil_div(a->shape[1], DEPTH),
+              at);
+    at->second = b[1] ? 0 : HALF;
+    tnl_status status = make_map(call, a, ROWS, &at->a[0]);
+    for (int i = 0; i < 2 && status == TNL_OK; i++)
+        status = make_map(call, b[i] ? b[i] : b[0], HALF, &at->b[i]);
+    return status;
+}
+
+/* The same with B_MN: the product of a[0] and b[0], to which that of a[1] and b[1], of the same
+ * shapes, is added where they are not NULL. */
+template <typename Output>
+static tnl_status set_operands_mn(const tnl_call *call, const tnl_tensor *const (&a)[2],
+                                  const tnl_tensor *const (&b)[2], arguments<Output> *at) {
+    at->first_stages = (int)ceil_div(a[0]->shape[1], DEPTH);
+    set_tiles(a[0]->shape[0], b[0]->shape[1], 2 * HALF, (a[1] ? 2 : 1) * at->first_stages, at);
+    tnl_status status = TNL_OK;
+    for (int i = 0; i < 2 && a[i] && status == TNL_OK; i++) {
+        status = make_map(call, a[i], ROWS, &at->a[i]);
+        if (status == TNL_OK)
+            status = make_map(call, b[i], DEPTH, &at->b[i]);
+    }
+    return status;
+}
+
+/* Whether [rows,k] times [k,columns] is for a library that shares k among blocks: it has tiles for
+ * less than half of the multiprocessors, and each takes long. */
+static inline bool wants_k_shared(const tnl_call *call, int64_t rows, int64_t columns, int64_t k) {
+    const int64_t tiles = ceil_div(rows, ROWS) * ceil_div(columns, 2 * HALF);
+    return 2 * tiles < call->context->multiprocessors && k > 32 * DEPTH;
+}
+
+template <bool B_MN, typename T, typename Output>
+static tnl_status launch_type(const tnl_call *call, const arguments<Output> &at) {
+    const int tiles = at.order.rows * at.order.columns;
+    const int clusters = call->context->multiprocessors / at.cluster;
+    const unsigned blocks = (unsigned)((tiles < clusters ? tiles : clusters) * at.cluster);
+    return tnl_launch_overlapping(
+        call, at.cluster == 1 ? kernel<T, 1, B_MN, Output> : kernel<T, 2, B_MN, Output>,
+        dim3(blocks), THREADS, SHARED_BYTES, true, at);
+}
+
+template <bool B_MN = false, typename Output>
+static tnl_status launch(const tnl_call *call, const arguments<Output> &at) {
+    return call->type == TNL_FLOAT16 ? launch_type<B_MN, __half>(call, at)
+                                     : launch_type<B_MN, __nv_bfloat16>(call, at);
+}
+
+} // namespace hopper_gemm
+
+#endif

@@ -1,0 +1,258 @@
+/*
+ * The matrix product of a few rows on Hopper, C = X W^T with X [m,k], W [n,k] and m at most 64, in
+ * 16-bit types with sums in float32: all its time goes into reading W once, and TMA keeps most of
+ * the shared memory's size of it on its way.
+ *
+ * W is the left operand: the products are of 64 features (rows) by ROWS rows of X (columns). A
+ * block has up to 128 features, 64 each of its two warpgroups, about as many as its share of the
+ * device; another warp fetches. With one matrix and SPLIT 2 two blocks, a cluster, have twice the
+ * features together and half of k each, which halves what is read of X; the second's sums are added
+ * to the first's.
+ *
+ * Shared memory:
+ *     stages | the second block's sums, for the first | barriers
+ * a stage: `panels` times (a panel of W's features of each matrix | a panel of ROWS rows of X).
+ * Products read 64 rows from a panel of fewer features too; what lies behind it makes sums that
+ * nobody looks at.
+ */
+#ifndef TNL_KERNELS_COMMON_HOPPER_ROWS_CUH
+#define TNL_KERNELS_COMMON_HOPPER_ROWS_CUH
+
+#include "kernels/common/wgmma.cuh"
+
+namespace hopper_rows {
+
+constexpr int MOST_ROWS = 64;
+constexpr int WARPGROUP = 128, MULTIPLIERS = 2, THREADS = MULTIPLIERS * WARPGROUP + 32;
+constexpr int MOST_FEATURES = 64 * MULTIPLIERS;
+constexpr int STAGE_BYTES_LEAST = 16 << 10, STAGES_BYTES = 184 << 10, MOST_STAGES = 16;
+constexpr int FEW_FEATURES = 48; /* of a block: with fewer k is split */
+
+template <int MATRICES, typename Output> struct arguments {
+    CUtensorMap x, w[MATRICES];
+    int rows, features;    /* m, n */
+    int features_of_block; /* a multiple of 8 */
+    int panels, stages;    /* of a stage; in shared memory */
+    int steps;             /* stages that all of k has */
+    Output output;
+};
+
+/* The sums of a thread: of each matrix 64 features by ROWS rows of X, as C in mma.cuh. */
+template <int MATRICES, int ROWS> using sums = float[MATRICES][ROWS / 8][4];
+
+/* The second block's sums; products also read what lies there: see above. */
+template <int ROWS>
+constexpr int EXCHANGE_BYTES = MULTIPLIERS *WARPGROUP *(int)sizeof(sums<1, ROWS>);
+static_assert(EXCHANGE_BYTES<16> >= 63 * PANEL_ROW_BYTES, "as far as products read");
+
+template <int MATRICES, int ROWS> static __host__ __device__ int panel_bytes(int features) {
+    return (MATRICES * features + ROWS) * PANEL_ROW_BYTES;
+}
+
+#ifdef TNL_HOPPER_CODE
+
+struct stage_ring {
+    unsigned char *stages;
+    barrier *full, *empty;
+    int count, bytes, slot = 0, parity = 0;
+
+    __device__ unsigned char *stage() const {
+        return stages + slot * bytes;
+    }
+    __device__ void advance() {
+        slot = slot + 1 == count ? 0 : slot + 1;
+        parity ^= slot == 0;
+    }
+};
+
+/* A block's tile of features and its share of k. */
+struct share {
+    int feature, begin, end;
+};
+
+template <int MATRICES, int ROWS, typename Output>
+static __device__ void fetch(const arguments<MATRICES, Output> &at, stage_ring &ring,
+                             const share &of) {
+    const int w_bytes = at.features_of_block * PANEL_ROW_BYTES;
+    for (int i = of.begin; i < of.end; i++, ring.advance()) {
+        barrier *const full = &ring.full[ring.slot];
+        unsigned char *to = ring.stage();
+        barrier_wait(&ring.empty[ring.slot], ring.parity ^ 1);
+        barrier_expect(full, (uint32_t)ring.bytes);
+        for (int panel = 0; panel < at.panels; panel++) {
+            const int k = (i * at.panels + panel) * PANEL_COLUMNS;
+            for (int j = 0; j < MATRICES; j++, to += w_bytes)
+                tma_load(to, &at.w[j], full, k, of.feature);
+            tma_load(to, &at.x, full, k, 0);
+            to += ROWS * PANEL_ROW_BYTES;
+        }
+    }
+}
+
+template <typename T, int MATRICES, int ROWS, typename Output>
+static __device__ __forceinline__ void multiply(sums<MATRICES, ROWS> &c,
+                                                const arguments<MATRICES, Output> &at,
+                                                stage_ring &ring, const share &of, int multiplier) {
+    const int w_bytes = at.features_of_block * PANEL_ROW_BYTES;
+    for (int i = of.begin; i < of.end; i++, ring.advance()) {
+        const unsigned char *from = ring.stage();
+        barrier_wait(&ring.full[ring.slot], ring.parity);
+        wgmma_begin();
+        for (int panel = 0; panel < at.panels; panel++) {
+            const uint64_t x = k_major(from + MATRICES * w_bytes);
+#pragma unroll
+            for (int j = 0; j < MATRICES; j++) {
+                const uint64_t w = k_major(from + j * w_bytes + multiplier * 64 * PANEL_ROW_BYTES);
+#pragma unroll
+                for (int step = 0; step < PANEL_COLUMNS / 16; step++)
+                    wgmma<T, false>(c[j], further(w, 32 * step), further(x, 32 * step), true);
+            }
+            from += MATRICES * w_bytes + ROWS * PANEL_ROW_BYTES;
+        }
+        wgmma_commit();
+        wgmma_wait<0>();
+        if (threadIdx.x % 32 == 0)
+            barrier_arrive(&ring.empty[ring.slot]);
+    }
+#pragma unroll
+    for (int j = 0; j < MATRICES; j++)
+        pin(c[j]);
+}
+
+/* The first block's threads add the sums of the second's of the same number. */
+template <int ROWS>
+static __device__ __forceinline__ void exchange(sums<1, ROWS> &c, float *shared, int rank) {
+    float *const flat = &c[0][0][0];
+    constexpr int COUNT = sizeof c / sizeof(float);
+    if (rank == 1 && threadIdx.x < MULTIPLIERS * WARPGROUP)
+#pragma unroll
+        for (int i = 0; i < COUNT; i++)
+            store_at(&shared[i * MULTIPLIERS * WARPGROUP + threadIdx.x], 0, flat[i]);
+    cluster_sync();
+    if (rank == 0 && threadIdx.x < MULTIPLIERS * WARPGROUP)
+#pragma unroll
+        for (int i = 0; i < COUNT; i++)
+            flat[i] += shared[i * MULTIPLIERS * WARPGROUP + threadIdx.x];
+    cluster_sync();
+}
+
+template <int MATRICES, int ROWS, typename Output>
+static __device__ __forceinline__ void write(const sums<MATRICES, ROWS> &c,
+                                             const arguments<MATRICES, Output> &at, int feature) {
+    const int lane = threadIdx.x % 32;
+    const int end = min(feature + at.features_of_block, at.features);
+    const int mine = feature + threadIdx.x / 32 * 16 + lane / 4;
+#pragma unroll
+    for (int tile = 0; tile < ROWS / 8; tile++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            const int row = 8 * tile + lane % 4 * 2 + e % 2, of = mine + 8 * (e / 2);
+            if (row >= at.rows || of >= end)
+                continue;
+            float value[MATRICES];
+#pragma unroll
+            for (int j = 0; j < MATRICES; j++)
+                value[j] = c[j][tile][e];
+            at.output.write(row, of, value);
+        }
+}
+
+#endif
+
+/* Output as in cuda_streaming.cuh. */
+template <typename T, int MATRICES, int ROWS, int SPLIT, typename Output>
+__global__ void TNL_CLUSTER(SPLIT) __launch_bounds__(THREADS, 1)
+    kernel(const __grid_constant__ arguments<MATRICES, Output> at) {
+#ifdef TNL_HOPPER_CODE
+    extern __shared__ __align__(1024) unsigned char shared[];
+    const int warp = threadIdx.x / 32, rank = SPLIT == 1 ? 0 : cluster_rank();
+    float *const others = (float *)(shared + STAGES_BYTES);
+    barrier *const barriers = (barrier *)(shared + STAGES_BYTES + EXCHANGE_BYTES<ROWS>);
+    stage_ring ring = {shared, barriers, barriers + MOST_STAGES, at.stages,
+                       at.panels * panel_bytes<MATRICES, ROWS>(at.features_of_block)};
+    const int multipliers = at.features_of_block > 64 ? 2 : 1;
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < at.stages; i++) {
+            barrier_init(&ring.full[i], 1);
+            barrier_init(&ring.empty[i], multipliers * WARPGROUP / 32);
+        }
+        barrier_init_fence();
+    }
+    __syncthreads();
+    allow_next_kernel();
+    wait_for_kernel_before();
+    for (int tile = blockIdx.x / SPLIT; tile * at.features_of_block < at.features;
+         tile += gridDim.x / SPLIT) {
+        const share of = {tile * at.features_of_block, at.steps * rank / SPLIT,
+                          at.steps * (rank + 1) / SPLIT};
+        sums<MATRICES, ROWS> c = {};
+        if (warp == MULTIPLIERS * WARPGROUP / 32) {
+            if (threadIdx.x % 32 == 0)
+                fetch<MATRICES, ROWS>(at, ring, of);
+            __syncwarp();
+        } else if (warp < multipliers * WARPGROUP / 32) {
+            multiply<T, MATRICES, ROWS>(c, at, ring, of, warp / 4);
+        }
+        if constexpr (SPLIT == 2)
+            exchange<ROWS>(c, others, rank);
+        if (rank == 0 && warp < multipliers * WARPGROUP / 32)
+            write<MATRICES, ROWS>(c, at, of.feature);
+    }
+#endif
+}
+
+template <typename T, int MATRICES, int ROWS, int SPLIT, typename Output>
+static tnl_status launch_kernel(const tnl_call *call, const tnl_tensor *x,
+                                const tnl_tensor *const (&w)[MATRICES],
+                                arguments<MATRICES, Output> *at) {
+    const int clusters = call->context->multiprocessors / SPLIT;
+    const int64_t share = ceil_div(ceil_div(at->features, clusters), 8) * 8;
+    at->features_of_block = (int)(share < MOST_FEATURES ? share : MOST_FEATURES);
+    const int bytes = panel_bytes<MATRICES, ROWS>(at->features_of_block);
+    at->panels = (int)ceil_div(STAGE_BYTES_LEAST, bytes);
+    at->stages = STAGES_BYTES / (at->panels * bytes);
+    at->stages = at->stages < MOST_STAGES ? at->stages : MOST_STAGES;
+    at->steps = (int)ceil_div(x->shape[1], at->panels * PANEL_COLUMNS);
+    tnl_status status = tnl_make_tensor_map(call, x, {{PANEL_COLUMNS, (uint32_t)ROWS}}, &at->x);
+    for (int i = 0; i < MATRICES && status == TNL_OK; i++)
+        status = tnl_make_tensor_map(call, w[i], {{PANEL_COLUMNS, (uint32_t)at->features_of_block}},
+                                     &at->w[i]);
+    if (status != TNL_OK)
+        return status;
+    const int64_t tiles = ceil_div(at->features, at->features_of_block);
+    constexpr int SHARED =
+        STAGES_BYTES + EXCHANGE_BYTES<ROWS> + 2 * MOST_STAGES * (int)sizeof(uint64_t);
+    return tnl_launch_overlapping(call, kernel<T, MATRICES, ROWS, SPLIT, Output>,
+                                  dim3((unsigned)(SPLIT * (tiles < clusters ? tiles : clusters))),
+                                  THREADS, SHARED, true, *at);
+}
+
+template <typename T, int MATRICES, typename Output>
+static tnl_status launch(const tnl_call *call, const tnl_tensor *x,
+                         const tnl_tensor *const (&w)[MATRICES], const Output &output) {
+    arguments<MATRICES, Output> at;
+    at.rows = (int)x->shape[0];
+    at.features = (int)w[0]->shape[0];
+    at.output = output;
+    constexpr int SPLIT = MATRICES == 1 ? 2 : 1;
+    const bool split = at.features < FEW_FEATURES * call->context->multiprocessors;
+    if (at.rows <= 16)
+        return split ? launch_kernel<T, MATRICES, 16, SPLIT>(call, x, w, &at)
+                     : launch_kernel<T, MATRICES, 16, 1>(call, x, w, &at);
+    return split ? launch_kernel<T, MATRICES, 64, SPLIT>(call, x, w, &at)
+                 : launch_kernel<T, MATRICES, 64, 1>(call, x, w, &at);
+}
+
+/* Whether these kernels take a product of x with matrices w. */
+template <int MATRICES>
+static bool takes(const tnl_call *call, const tnl_tensor *x,
+                  const tnl_tensor *const (&w)[MATRICES]) {
+    bool maps = tnl_allows_tensor_map(x);
+    for (int i = 0; i < MATRICES; i++)
+        maps = maps && tnl_allows_tensor_map(w[i]);
+    return maps && !rejects_device(call) && x->shape[0] <= MOST_ROWS;
+}
+
+} // namespace hopper_rows
+
+#endif
