@@ -42,7 +42,7 @@ template <int MATRICES, int ROWS> using sums = float[MATRICES][ROWS / 8][4];
 
 /* The second block's sums; products also read what lies there: see above. */
 template <int ROWS>
-constexpr int EXCHANGE_BYTES = MULTIPLIERS *WARPGROUP *(int)sizeof(sums<1, ROWS>);
+constexpr int EXCHANGE_BYTES = (int)sizeof(sums<1, ROWS>) * MULTIPLIERS * WARPGROUP;
 static_assert(EXCHANGE_BYTES<16> >= 63 * PANEL_ROW_BYTES, "as far as products read");
 
 template <int MATRICES, int ROWS> static __host__ __device__ int panel_bytes(int features) {
