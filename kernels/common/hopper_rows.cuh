@@ -40,10 +40,9 @@ template <int MATRICES, typename Output> struct arguments {
 /* The sums of a thread: of each matrix 64 features by ROWS rows of X, as C in mma.cuh. */
 template <int MATRICES, int ROWS> using sums = float[MATRICES][ROWS / 8][4];
 
-/* The second block's sums; products also read what lies there: see above. */
-template <int ROWS>
-constexpr int EXCHANGE_BYTES = MULTIPLIERS *WARPGROUP *(int)sizeof(sums<1, ROWS>);
-static_assert(EXCHANGE_BYTES<16> >= 63 * PANEL_ROW_BYTES, "as far as products read");
+/* The second block's sums, for each row of X; products also read what lies there: see above. */
+constexpr int EXCHANGE_ROW_BYTES = MOST_FEATURES * (int)sizeof(float);
+static_assert(16 * EXCHANGE_ROW_BYTES >= 63 * PANEL_ROW_BYTES, "as far as products read");
 
 template <int MATRICES, int ROWS> static __host__ __device__ int panel_bytes(int features) {
     return (MATRICES * features + ROWS) * PANEL_ROW_BYTES;
@@ -167,7 +166,7 @@ __global__ void TNL_CLUSTER(SPLIT) __launch_bounds__(THREADS, 1)
     extern __shared__ __align__(1024) unsigned char shared[];
     const int warp = threadIdx.x / 32, rank = SPLIT == 1 ? 0 : cluster_rank();
     float *const others = (float *)(shared + STAGES_BYTES);
-    barrier *const barriers = (barrier *)(shared + STAGES_BYTES + EXCHANGE_BYTES<ROWS>);
+    barrier *const barriers = (barrier *)(shared + STAGES_BYTES + ROWS * EXCHANGE_ROW_BYTES);
     stage_ring ring = {shared, barriers, barriers + MOST_STAGES, at.stages,
                        at.panels * panel_bytes<MATRICES, ROWS>(at.features_of_block)};
     const int multipliers = at.features_of_block > 64 ? 2 : 1;
@@ -221,7 +220,7 @@ static tnl_status launch_kernel(const tnl_call *call, const tnl_tensor *x,
         return status;
     const int64_t tiles = ceil_div(at->features, at->features_of_block);
     constexpr int SHARED =
-        STAGES_BYTES + EXCHANGE_BYTES<ROWS> + 2 * MOST_STAGES * (int)sizeof(uint64_t);
+        STAGES_BYTES + ROWS * EXCHANGE_ROW_BYTES + 2 * MOST_STAGES * (int)sizeof(uint64_t);
     return tnl_launch_overlapping(call, kernel<T, MATRICES, ROWS, SPLIT, Output>,
                                   dim3((unsigned)(SPLIT * (tiles < clusters ? tiles : clusters))),
                                   THREADS, SHARED, true, *at);
