@@ -165,10 +165,14 @@ static bool command_line(const char *command, char *line, size_t size) {
 }
 
 void describe_commit(char *text, size_t size) {
+    const char *told = getenv("TNL_COMMIT");
     char commit[64], change[256];
+    if (told && *told) {
+        snprintf(text, size, "%s", told);
+        return;
+    }
     if (!command_line("git rev-parse --verify --quiet HEAD 2>/dev/null", commit, sizeof commit)) {
-        const char *told = getenv("TNL_COMMIT");
-        snprintf(text, size, "%s", told && *told ? told : "unknown");
+        snprintf(text, size, "unknown");
         return;
     }
     bool dirty = command_line("git status --porcelain --untracked-files=no -- ':/' "

@@ -24,9 +24,9 @@ void device_slug(const tnl_context *context, char *slug, size_t size);
  * of this process leaves it where that is less. */
 double device_free_memory(const tnl_context *context);
 
-/* The commit checked out in the working directory, with -dirty behind it where tracked files
- * outside results/ differ from it; outside a repository what TNL_COMMIT in the environment says,
- * else "unknown". */
+/* What TNL_COMMIT in the environment says, for a program that runs beside another checkout than its
+ * own; else the commit checked out in the working directory, with -dirty behind it where tracked
+ * files outside results/ differ from it; outside a repository "unknown". */
 void describe_commit(char *text, size_t size);
 
 #endif
