@@ -8,7 +8,7 @@ const bench_device *bench_device_of(const tnl_context *context) {
                                      .patience = 10, .seconds = 0.3};
 #ifdef TNL_WITH_CUDA
     static const bench_device cuda = {&bench_meter_cuda, &bench_standards_cuda, bench_sizes_cuda,
-                                      .patience = 0.3, .seconds = 0.1};
+                                      .patience = 0.15, .seconds = 0.1};
     if (context->device == TNL_CUDA)
         return &cuda;
 #endif
