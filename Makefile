@@ -60,6 +60,8 @@ ALL_CXXFLAGS = -std=c++17 $(WARNINGS) $(COMMON_FLAGS) $(CXXFLAGS)
 ALL_NVCCFLAGS = -std=c++20 -O3 -lineinfo -DTNL_WITH_CUDA -I. -Iinclude \
     $(foreach a,$(CUDA_ARCHITECTURES),-gencode arch=compute_$(a),code=sm_$(a)) \
     $(foreach a,$(patsubst %a,%,$(CUDA_ARCHITECTURES)),-gencode arch=compute_$(a),code=compute_$(a)) \
+    $(if $(filter 90 90a,$(CUDA_ARCHITECTURES)),-DTNL_BUILT_FOR_90) \
+    $(if $(filter 90a,$(CUDA_ARCHITECTURES)),-DTNL_BUILT_FOR_90A) \
     -Werror all-warnings -Xptxas -v \
     -Xcompiler -Wall,-Wextra,-Wno-missing-field-initializers,-fPIC,-fvisibility=hidden \
     -Xcompiler -fno-threadsafe-statics,-fno-exceptions $(NVCCFLAGS)

@@ -54,7 +54,7 @@ static int64_t segment_length(const tnl_call *call) {
             least = time;
         }
     }
-    return best * TILE;
+    return max(best, least_segment(call, TILE)) * TILE;
 }
 
 static size_t workspace(const tnl_call *call) {
@@ -65,7 +65,7 @@ static const char *rejects(const tnl_call *call) {
     const int64_t d = call->dim[DIM_D], e = call->dim[DIM_E];
     if (d > LARGEST_INNER || e > LARGEST_INNER)
         return "takes d and e up to 256";
-    if (!sweep_fits(call, divide_tokens(call, segment_length(call))))
+    if (!sweep_fits(call, divide_tokens(call, segment_length(call)), MOST_HEAD_BLOCKS))
         return "takes up to 2^31 / 8 heads of segments";
     const int inner = (int)(call->op == TNL_ATTENTION_FORWARD ? d : max(d, e));
     return call->type == TNL_FLOAT32

@@ -34,13 +34,14 @@ template <typename T> constexpr int most_columns = std::is_same_v<T, __half> ? 6
 
 struct hopper_plan {
     int64_t length; /* of a segment */
-    int columns; /* of the outer dimension that a block takes, where its inner one is up to 128 */
+    int columns; /* of the outer dimension that a block takes, where the inner tile is 128 wide */
 };
 
 static double blocks_of(const products &all, int columns) {
     double blocks = 0;
     for (int i = 0; i < all.count; i++)
-        blocks += (double)ceil_div(all.at[i].outer, all.at[i].inner > 128 ? 64 : columns);
+        blocks +=
+            (double)ceil_div(all.at[i].outer, tile_width(all.at[i].inner) == 128 ? columns : 64);
     return blocks;
 }
 
@@ -73,12 +74,13 @@ static hopper_plan plan(const tnl_call *call) {
     const double heads = (double)(call->dim[DIM_H] * sequences);
     const products all = find_products(call), states = state_products(call);
     const int most = call->type == TNL_FLOAT16 ? most_columns<__half> : most_columns<__nv_bfloat16>;
-    hopper_plan best = {chunks * TILE, 64};
+    hopper_plan best = {};
     double least = 0;
     for (int wide = 0; wide < most / 64; wide++) {
         const int columns = 64 * (wide + 1);
         for (int64_t segments = 1; segments <= min((int64_t)MOST_SEGMENTS, chunks); segments++) {
-            const double length = (double)ceil_div(chunks, segments);
+            const double length =
+                (double)max(ceil_div(chunks, segments), least_segment(call, TILE));
             double time = sweep_time(call, OUTPUTS[wide],
                                      heads * blocks_of(all, columns) * (double)segments, length);
             if (segments > 1)
@@ -109,9 +111,10 @@ static const char *rejects(const tnl_call *call) {
             tnl_operators[call->op].argument[i].type == TNL_NO_TYPE &&
             !tnl_allows_tensor_map(&call->tensor[i]))
             return "takes rows aligned to 16 bytes";
-    return sweep_fits(call, divide_tokens(call, plan(call).length))
+    const int head_blocks = 4 * LARGEST_INNER / 64; /* of four products */
+    return sweep_fits(call, divide_tokens(call, plan(call).length), head_blocks)
                ? NULL
-               : "takes up to 2^31 / 8 heads of segments";
+               : "takes up to 2^31 / 16 heads of segments";
 }
 
 /* ---- the rows ----------------------------------------------------------------------------- */

@@ -15,7 +15,8 @@
  *
  *     barrier        ends a phase when                          waited for by
  *     full           a stage's bytes have come                  all groups
- *     empty          all groups are done with a stage           the loader
+ *     empty          the state groups and the output group      the loader
+ *                    whose chunk it holds are done with a stage
  *     state_full     S is published in a buffer                 output groups
  *     state_empty    an output group is done with a buffer      state groups
  *     out_full       an output group's tile is written          the storer
@@ -64,6 +65,7 @@ template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_shape {
     static constexpr int OTHER_BYTES = 4 * STATE + OUTPUT_GROUPS * Z_PANELS * PANEL_BYTES + 4096;
     static constexpr int ROOM = (MOST_SHARED_BYTES - OTHER_BYTES) / STAGE_BYTES;
     static constexpr int STAGES = ROOM < 4 ? ROOM : 4;
+    static_assert(STAGES >= 2); /* a chunk is begun before the one ahead of it is done */
 };
 
 /* What lies behind the tiles. */

@@ -1,12 +1,15 @@
 /*
- * The state groups of the hopper sweep. With i and j the rows of a chunk in the product's order,
+ * The state groups of the hopper sweep. With j a row's place in the product's order in its chunk,
  *
- *     S' = lambda^rows S + (diag(w) Y)^T Z,      w_j = lambda^(rows-1-j), over a future
- * lambda^(rows-j)
+ *     S' = lambda^rows S + (diag(w) Y)^T Z
  *
- * A group has one or two tiles of 64 rows of S, a warp 16 rows of each, in float32 registers.
- * (diag(w) Y)^T goes through registers too, where it gets its weights, and into the products as a
- * high and a low part: S carries no rounding but its sums'. What is published is rounded once.
+ * with w_j = lambda^(rows-1-j), and over a future lambda^(rows-j). A group has one or two tiles of
+ * 64 rows of S, a warp 16 rows of each, in float32 registers. (diag(w) Y)^T goes through registers
+ * too, where it gets its weights, and into the products as a high and a low part, which together
+ * are right to some 17 bits. What is published is rounded once.
+ *
+ * Products with an operand in registers hold up the warps that start them until nearly their end.
+ * Two groups in step would leave the tensor cores idle half of the time: they take turns.
  */
 #ifndef TNL_KERNELS_ATTENTION_CUDA_HOPPER_STATE_CUH
 #define TNL_KERNELS_ATTENTION_CUDA_HOPPER_STATE_CUH
@@ -139,11 +142,9 @@ template <int TILES, int OUTER> struct hopper_state {
     }
 };
 
-/* The exponent of the unit in which S is published in a buffer: float16 lacks its range. */
-template <typename T, typename M, typename S>
+/* The exponent of the unit in which S is published in a buffer. */
+template <typename M, typename S>
 static __device__ __forceinline__ int find_unit(const M &shared, S &state, int buffer) {
-    if constexpr (!std::is_same_v<T, __half>)
-        return 0;
     constexpr int WARPS = 4 * M::shape::STATE_GROUPS;
     float peak = 0;
     state.for_each([&](float &value, int, int) { peak = fmaxf(peak, fabsf(value)); });
@@ -158,8 +159,6 @@ static __device__ __forceinline__ int find_unit(const M &shared, S &state, int b
 #pragma unroll
     for (int i = 0; i < WARPS; i++)
         peak = fmaxf(peak, peaks[i]);
-    if (warp == 0 && lane_index() == 0)
-        shared.tables().unit[buffer] = unit_for(peak);
     return unit_for(peak);
 }
 
@@ -168,9 +167,13 @@ template <typename T, int INNER, typename M, typename S>
 static __device__ __forceinline__ void publish(const M &shared, S &state, int chunk, bool rest) {
     const int buffer = chunk % 2;
     auto &tables = shared.tables();
-    const int unit = find_unit<T>(shared, state, buffer);
+    int unit = 0;
+    if constexpr (std::is_same_v<T, __half>) /* which lacks the range of S */
+        unit = find_unit(shared, state, buffer);
     if (chunk >= 2)
         barrier_wait(&tables.state_empty[buffer], (chunk / 2 - 1) & 1);
+    if (std::is_same_v<T, __half> && state.top == 0 && lane_index() == 0)
+        tables.unit[buffer] = unit;
 #pragma unroll
     for (int i = 0; i < M::shape::STATE_TILES; i++) {
         const int top = state.top + 64 * i;
@@ -261,7 +264,8 @@ static __device__ __forceinline__ void weigh(const M &shared, const hopper_place
 }
 
 /* Two state groups take turns at their products, so that each weighs and publishes while the tensor
- * cores work for the other. `first`: the first of the group's turns, `last`: its last. */
+ * cores work for the other. `first`: it is the first of the group's turns, which group 0 need not
+ * wait for; `last`: its last, after which group 1 leaves nothing for group 0 to wait for. */
 template <typename M> static __device__ __forceinline__ void take_turn(int group, bool first) {
     constexpr int BARRIER = 8, THREADS = 2 * GROUP;
     if constexpr (M::shape::STATE_GROUPS == 2)

@@ -7,7 +7,8 @@
  *     out = diag(lambda^(r+1)) X S + P Z          over a future diag(lambda^r) X S + P Z
  *
  * A group starts X Y^T and X S, weighs the scores while X S is under way, scales the rows of X S,
- * and adds P Z to them in the same accumulator. Outputs leave by TMA from a tile of their own.
+ * and adds P Z to them in the same accumulator. Outputs leave from a tile of
+ * their own, by TMA where the chunk is whole.
  *
  * Numbers: S is rounded once where it is published, P once where it meets Z; both average out over
  * the terms of a sum. In short sequences, where there may be few, P goes in as two parts, and in

@@ -30,6 +30,15 @@ static inline products state_products(const tnl_call *call) {
     return states;
 }
 
+/* The least length of a segment, in chunks. One sequence of a packed batch may have nearly all of
+ * its tokens, and a block adds up the states of all segments before its own. */
+static inline int64_t least_segment(const tnl_call *call, int64_t chunk) {
+    constexpr int MOST_SEGMENTS_PACKED = 128;
+    return cu_seqlens_of(call)->data
+               ? ceil_div(ceil_div(call->dim[DIM_N], chunk), MOST_SEGMENTS_PACKED)
+               : 1;
+}
+
 /* The floats of one set of states at segment ends. */
 static inline size_t ends_floats(const tnl_call *call, const division &tokens) {
     return (size_t)(division_ends(tokens) * call->dim[DIM_H] * call->dim[DIM_D] * call->dim[DIM_E]);

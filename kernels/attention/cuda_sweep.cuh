@@ -51,10 +51,13 @@ static __device__ __forceinline__ sweep_part find_part(const sweep &args, const 
     return part;
 }
 
-/* Whether the grid that launch_sweep() makes is one that a device takes. */
-static inline bool sweep_fits(const tnl_call *call, const division &tokens) {
+/* Blocks for one head of a segment, at most, in the first dimension of a grid: launch_sweep()'s. */
+constexpr int MOST_HEAD_BLOCKS = LARGEST_INNER / 32;
+
+/* Whether a device takes a grid with so many blocks for a head of a segment. */
+static inline bool sweep_fits(const tnl_call *call, const division &tokens, int head_blocks) {
     const double blocks = (double)division_items(tokens) * (double)call->dim[DIM_H];
-    return blocks * (LARGEST_INNER / 32) <= INT32_MAX;
+    return blocks * head_blocks <= INT32_MAX;
 }
 
 /* Launch `kernel` on a sweep with so many columns a block. */

@@ -208,7 +208,7 @@ static const char *rejects(const tnl_call *call) {
     }
     if (call->dim[DIM_D] > LARGEST_INNER || call->dim[DIM_E] > LARGEST_INNER)
         return "takes d and e up to 256";
-    if (!sweep_fits(call, tiles_of(call)))
+    if (!sweep_fits(call, tiles_of(call), MOST_HEAD_BLOCKS))
         return "takes up to 2^31 / 8 heads of tiles";
     return call->type == TNL_FLOAT32 ? rejects_shared_bytes(call, float_shared_bytes(inner)) : NULL;
 }

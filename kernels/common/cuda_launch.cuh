@@ -31,7 +31,9 @@ static tnl_status tnl_launch(const tnl_call *call, void (*kernel)(Parameters...)
     config.dynamicSmemBytes = shared;
     config.stream = tnl_stream(call);
     config.attrs = &early;
+#ifdef TNL_BUILT_FOR_90 /* elsewhere await_previous() is empty */
     config.numAttrs = call->context->compute_capability >= 90 ? 1 : 0;
+#endif
     return tnl_cuda_status(call, cudaLaunchKernelEx(&config, kernel, arguments...));
 }
 

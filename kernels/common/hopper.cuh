@@ -35,9 +35,15 @@
 constexpr int PANEL_COLUMNS = 64;
 constexpr int PANEL_ROW_BYTES = 128;
 
-/* NULL on a device of compute capability 9.0, else why not: sm_90a runs on no other. */
+/* NULL on a device of compute capability 9.0 in a build for sm_90a, which runs on no other; else
+ * why not. */
 static inline const char *rejects_device(const tnl_call *call) {
+#ifdef TNL_BUILT_FOR_90A
     return call->context->compute_capability == 90 ? NULL : "runs on compute capability 9.0 alone";
+#else
+    (void)call;
+    return "is not in a library built without sm_90a";
+#endif
 }
 
 /* ---- tensor maps -------------------------------------------------------------------------- */
@@ -47,7 +53,8 @@ struct tensor_box {
     uint32_t size[4];
 };
 
-/* What TMA asks of a tensor with 16-bit elements: 16-byte accesses and strides below 2^40 bytes. */
+/* What TMA asks of a tensor with 16-bit elements: 16-byte accesses and strides below 2^39 bytes
+ * (TMA takes 2^40). */
 static inline bool tnl_allows_tensor_map(const tnl_tensor *t) {
     bool allows = tnl_allows_16_bytes(t);
     for (int i = 0; i + 1 < t->rank; i++)
@@ -256,10 +263,6 @@ static __device__ __forceinline__ void tma_load_to(int ranks, void *shared, cons
 }
 
 /* ---- TMA ----------------------------------------------------------------------------------- */
-
-static __device__ __forceinline__ void prefetch_map(const CUtensorMap *map) {
-    asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
-}
 
 /* Copy a box into shared memory; its bytes count on the barrier. Coordinates as in the map, the
  * last dimension first. */
