@@ -234,8 +234,10 @@ DEVICE = $(shell $(BUILD)/tnl-bench --print-device)
 plots: build | $(filter bench,$(MAKECMDGOALS))
 	@RESULTS='$(RESULTS)' BUILD='$(BUILD)' plots/draw.sh '$(DEVICE)'
 
+GPU_RESULTS = $(wildcard $(RESULTS)/nvidia-*/bench.json)
 readme: build
-	@$(BUILD)/tnl-extract readme README.md $(wildcard $(RESULTS)/*/bench.json)
+	@$(BUILD)/tnl-extract readme README.md $(GPU_RESULTS) \
+	    $(filter-out $(GPU_RESULTS),$(wildcard $(RESULTS)/*/bench.json))
 
 # ---- installing ------------------------------------------------------------------------------
 
