@@ -147,16 +147,13 @@ static tnl_status launch(const tnl_call *call) {
                                      : launch_typed<__nv_bfloat16>(call);
 }
 
-#define HOPPER_ROW                                                                                 \
-    {                                                                                              \
-        .launch = launch, .workspace = workspace, .rejects = rejects, .deterministic = true,       \
-        .bound = {                                                                                 \
-            0,                                                                                     \
-            0,                                                                                     \
-            0,                                                                                     \
-            2.5e-3                                                                                 \
-        } /* bfloat16, the last of the types */                                                    \
-    }
-const tnl_kernel tnl_cuda_attention_forward_hopper = HOPPER_ROW;
-const tnl_kernel tnl_cuda_attention_backward_hopper = HOPPER_ROW;
-const tnl_kernel tnl_cuda_attention_forward_backward_hopper = HOPPER_ROW;
+static constexpr tnl_kernel ROW = {
+    .launch = launch,
+    .workspace = workspace,
+    .rejects = rejects,
+    .deterministic = true,
+    .bound = {0, 0, 0, 2.5e-3}}; /* bfloat16, the last of the types */
+
+const tnl_kernel tnl_cuda_attention_forward_hopper = ROW;
+const tnl_kernel tnl_cuda_attention_backward_hopper = ROW;
+const tnl_kernel tnl_cuda_attention_forward_backward_hopper = ROW;
