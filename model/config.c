@@ -5,40 +5,27 @@
 #include "model/config.h"
 
 #include <jansson.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/file_error.h"
 #include "model/text_file.h"
 
 typedef struct reader {
-    const char *path;
+    tnl_file_error to;
     const json_t *root;
-    char *error;
-    size_t error_bytes;
 } reader;
-
-/* "PATH: KEY: text"; key NULL where none is to blame. */
-__attribute__((format(printf, 3, 4))) static bool fail(const reader *from, const char *key,
-                                                       const char *format, ...) {
-    char text[256];
-    va_list list;
-    va_start(list, format);
-    vsnprintf(text, sizeof text, format, list);
-    va_end(list);
-    snprintf(from->error, from->error_bytes, "%s: %s%s%s", from->path, key ? key : "",
-             key ? ": " : "", text);
-    return false;
-}
 
 static bool read_size(const reader *from, const char *key, int64_t most, int64_t *size) {
     const json_t *value = json_object_get(from->root, key);
     if (!json_is_integer(value))
-        return fail(from, key, "is %s, expected a whole number", value ? "none" : "missing");
+        return tnl_file_fail(&from->to, key, "is %s, expected a whole number",
+                             value ? "none" : "missing");
     *size = json_integer_value(value);
     if (*size < 1 || *size > most)
-        return fail(from, key, "is %lld, expected 1 to %lld", (long long)*size, (long long)most);
+        return tnl_file_fail(&from->to, key, "is %lld, expected 1 to %lld", (long long)*size,
+                             (long long)most);
     return true;
 }
 
@@ -49,11 +36,11 @@ static bool read_token(const reader *from, const char *key, int64_t vocab_size, 
     if (!value || json_is_null(value))
         return true;
     if (!json_is_integer(value))
-        return fail(from, key, "is no whole number, expected a token's id");
+        return tnl_file_fail(&from->to, key, "is no whole number, expected a token's id");
     const long long id = json_integer_value(value);
     if (id < -1 || id >= vocab_size)
-        return fail(from, key, "is %lld, expected -1 to %lld, vocab_size - 1", id,
-                    (long long)vocab_size - 1);
+        return tnl_file_fail(&from->to, key, "is %lld, expected -1 to %lld, vocab_size - 1", id,
+                             (long long)vocab_size - 1);
     *token = (int)id;
     return true;
 }
@@ -64,7 +51,7 @@ static bool read_boolean(const reader *from, const char *key, int *value) {
     if (!found || json_is_null(found))
         return true;
     if (!json_is_boolean(found))
-        return fail(from, key, "is neither true nor false");
+        return tnl_file_fail(&from->to, key, "is neither true nor false");
     *value = json_is_true(found);
     return true;
 }
@@ -75,25 +62,25 @@ static bool expect_word(const reader *from, const char *key, const char *word, c
     const char *said = json_string_value(found);
     if (!found || (said && (strcmp(said, word) == 0 || strcmp(said, other) == 0)))
         return true;
-    return fail(from, key, "is %s%.64s%s, expected \"%s\"", said ? "\"" : "",
-                said ? said : "no text", said ? "\"" : "", word);
+    return tnl_file_fail(&from->to, key, "is %s%.64s%s, expected \"%s\"", said ? "\"" : "",
+                         said ? said : "no text", said ? "\"" : "", word);
 }
 
 static bool read_lrpe(const reader *from, tnl_config *config) {
     static const char key[] = "linear_use_lrpe_list";
     const json_t *list = json_object_get(from->root, key);
     if (!json_is_array(list))
-        return fail(from, key, "is %s, expected a list", list ? "none" : "missing");
+        return tnl_file_fail(&from->to, key, "is %s, expected a list", list ? "none" : "missing");
     if (json_array_size(list) != (size_t)config->layers)
-        return fail(from, key, "has %zu entries, expected %d, one a layer", json_array_size(list),
-                    config->layers);
+        return tnl_file_fail(&from->to, key, "has %zu entries, expected %d, one a layer",
+                             json_array_size(list), config->layers);
     for (int i = 0; i < config->layers; i++) {
         const json_t *entry = json_array_get(list, (size_t)i);
         const long long use = json_is_boolean(entry)   ? json_is_true(entry)
                               : json_is_integer(entry) ? json_integer_value(entry)
                                                        : -1;
         if (use != 0 && use != 1)
-            return fail(from, key, "entry %d is neither 0 nor 1", i);
+            return tnl_file_fail(&from->to, key, "entry %d is neither 0 nor 1", i);
         config->lrpe[i] = (unsigned char)use;
     }
     return true;
@@ -111,9 +98,9 @@ static bool read_sizes(const reader *from, tnl_config *config) {
     config->layers = (int)layers;
     config->heads = (int)heads;
     if (config->hidden_dim % heads != 0)
-        return fail(from, "decoder_attention_heads",
-                    "is %d, expected a divisor of hidden_dim = %lld", config->heads,
-                    (long long)config->hidden_dim);
+        return tnl_file_fail(&from->to, "decoder_attention_heads",
+                             "is %d, expected a divisor of hidden_dim = %lld", config->heads,
+                             (long long)config->hidden_dim);
     return true;
 }
 
@@ -124,13 +111,13 @@ static bool check_kind(const reader *from) {
         !expect_word(from, "norm_type", "simplermsnorm", "simplermsnorm") ||
         !expect_word(from, "linear_act_fun", "silu", "swish") || !read_boolean(from, "bias", &bias))
         return false;
-    return !bias || fail(from, "bias", "is true, expected false");
+    return !bias || tnl_file_fail(&from->to, "bias", "is true, expected false");
 }
 
 static bool read_all(const reader *from, tnl_config *config) {
     int no_scale = 0, tie = -1;
     if (!json_is_object(from->root))
-        return fail(from, NULL, "is not a JSON object");
+        return tnl_file_fail(&from->to, NULL, "is not a JSON object");
     if (!check_kind(from) || !read_sizes(from, config) || !read_lrpe(from, config) ||
         !read_boolean(from, "no_scale_embedding", &no_scale) ||
         !read_boolean(from, "tie_word_embeddings", &tie) ||
@@ -145,12 +132,13 @@ static bool read_all(const reader *from, tnl_config *config) {
 
 bool tnl_config_parse(tnl_config *config, const char *path, const char *text, size_t length,
                       char *error, size_t error_bytes) {
-    reader from = {path, NULL, error, error_bytes};
+    reader from = {{path, error, error_bytes}, NULL};
     json_error_t json_error;
     memset(config, 0, sizeof *config);
     json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &json_error);
     if (!root)
-        return fail(&from, NULL, "is not JSON: %s at line %d", json_error.text, json_error.line);
+        return tnl_file_fail(&from.to, NULL, "is not JSON: %s at line %d", json_error.text,
+                             json_error.line);
     from.root = root;
     const bool read = read_all(&from, config);
     json_decref(root);

@@ -37,6 +37,20 @@ void damage_clear(const damage_scene *s) {
     rmdir(s->directory);
 }
 
+tnl_config damage_small_config(void) {
+    return (tnl_config){.vocab_size = 64,
+                        .embed_dim = 32,
+                        .hidden_dim = 32,
+                        .glu_dim = 48,
+                        .layers = 2,
+                        .heads = 2,
+                        .lrpe = {0, 1},
+                        .tie = TNL_TIE_NO,
+                        .bos = 1,
+                        .eos = 2,
+                        .pad = -1};
+}
+
 bool damage_restore(const damage_scene *s) {
     char error[512];
     const random_checkpoint what = {

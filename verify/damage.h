@@ -19,6 +19,8 @@ typedef struct damage_scene {
     tnl_config config;
 } damage_scene;
 
+/* A model that is quickly made: two layers, the second with LRPE. */
+tnl_config damage_small_config(void);
 /* A good checkpoint in the directory, files of an earlier one gone. false: it can't be made. */
 bool damage_restore(const damage_scene *s);
 /* Removes the directory, in which there is then nothing else. */

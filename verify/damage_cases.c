@@ -301,17 +301,7 @@ void verify_damage(report *r, tnl_context *context) {
     damage_scene s = {.r = r,
                       .context = context,
                       .directory = "/tmp/tnl-verify-XXXXXX",
-                      .config = {.vocab_size = 64,
-                                 .embed_dim = 32,
-                                 .hidden_dim = 32,
-                                 .glu_dim = 48,
-                                 .layers = 2,
-                                 .heads = 2,
-                                 .lrpe = {0, 1},
-                                 .tie = TNL_TIE_NO,
-                                 .bos = 1,
-                                 .eos = 2,
-                                 .pad = -1}};
+                      .config = damage_small_config()};
     if (!report_begin(r, "damage", "", "") ||
         !report_case(r, mkdtemp(s.directory) != NULL, 0, 0, "no directory in /tmp can be made"))
         return;

@@ -353,14 +353,7 @@ void verify_model_checks(report *r, tnl_context *context) {
     scene s = {.files = {.r = r,
                          .context = context,
                          .directory = "/tmp/tnl-verify-XXXXXX",
-                         .config = {.vocab_size = 64,
-                                    .embed_dim = 32,
-                                    .hidden_dim = 32,
-                                    .glu_dim = 48,
-                                    .layers = 2,
-                                    .heads = 2,
-                                    .lrpe = {0, 1},
-                                    .tie = TNL_TIE_NO}}};
+                         .config = damage_small_config()}};
     if (!report_begin(r, "tnl_model", "bad input", "") ||
         !report_case(r, mkdtemp(s.files.directory) != NULL, 0, 0,
                      "no directory in /tmp can be made"))
