@@ -86,6 +86,10 @@ VERIFY_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard verify/*.c))
 BENCH_C := $(filter-out $(if $(WITH_CUDA),,%_cuda.c),$(wildcard bench/*.c bench/*.cc))
 BENCH_CU := $(if $(WITH_CUDA),$(wildcard bench/*.cu))
 BENCH_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(BENCH_C)) $(BENCH_CU))
+# The Transformer that figure 4 holds the model against: no part of the library.
+TRANSFORMER_C := $(wildcard transformer/*.c)
+TRANSFORMER_CU := $(if $(WITH_CUDA),$(wildcard transformer/*.cu))
+TRANSFORMER_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(TRANSFORMER_C)) $(TRANSFORMER_CU))
 # The program: with a tokenizer where SentencePiece is installed.
 WITH_SENTENCEPIECE := $(shell $(PKG_CONFIG) --exists sentencepiece && echo yes)
 SENTENCEPIECE_LIBS = $(if $(WITH_SENTENCEPIECE),$(shell $(PKG_CONFIG) --libs sentencepiece))
@@ -96,12 +100,12 @@ PLOTS_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard plots/*.c))
 # What bench takes from verify: the maker of problems, the device's name, CUDA graphs.
 SHARED_OBJECTS := $(addprefix $(BUILD)/verify/,problem.o plan.o values.o device.o \
                   capture.o)
-CUDA_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(KERNEL_CU) $(BENCH_CU))
+CUDA_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(KERNEL_CU) $(BENCH_CU) $(TRANSFORMER_CU))
 # What verify takes from the program: random checkpoints, likelihoods, sampling.
 TRIED_OBJECTS := $(addprefix $(BUILD)/program/,random_checkpoint.o likelihood.o sampler.o)
 FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard fuzz/*.c))
 OBJECTS := $(LIBRARY_OBJECTS) $(VERIFY_OBJECTS) $(BENCH_OBJECTS) $(PLOTS_OBJECTS) \
-           $(PROGRAM_OBJECTS) $(FUZZ_OBJECTS)
+           $(TRANSFORMER_OBJECTS) $(PROGRAM_OBJECTS) $(FUZZ_OBJECTS)
 
 LIBRARIES := $(BUILD)/libtnl.a $(BUILD)/$(SONAME)
 PROGRAMS := $(BUILD)/tnl $(BUILD)/tnl-verify $(BUILD)/tnl-bench $(BUILD)/tnl-extract \
@@ -195,9 +199,9 @@ $(BUILD)/sentencepiece: FORCE
 	@mkdir -p $(@D); echo '$(WITH_SENTENCEPIECE)' | cmp -s - $@ || echo '$(WITH_SENTENCEPIECE)' > $@
 $(BUILD)/tnl: $(PROGRAM_OBJECTS) $(BUILD)/libtnl.a $(BUILD)/sentencepiece
 	$(LINK) $(SENTENCEPIECE_LIBS) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
-$(BUILD)/tnl-verify: $(VERIFY_OBJECTS) $(TRIED_OBJECTS) $(BUILD)/libtnl.a
+$(BUILD)/tnl-verify: $(VERIFY_OBJECTS) $(TRIED_OBJECTS) $(TRANSFORMER_OBJECTS) $(BUILD)/libtnl.a
 	$(LINK) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
-$(BUILD)/tnl-bench: $(BENCH_OBJECTS) $(SHARED_OBJECTS) $(BUILD)/libtnl.a
+$(BUILD)/tnl-bench: $(BENCH_OBJECTS) $(SHARED_OBJECTS) $(TRANSFORMER_OBJECTS) $(BUILD)/libtnl.a
 	$(LINK) $(BENCHMARK_LIBS) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
 $(BUILD)/tnl-extract: $(PLOTS_OBJECTS)
 	$(LINK) $(JANSSON_LIBS) -lm -o $@

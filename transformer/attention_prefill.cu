@@ -1,0 +1,280 @@
+/*
+ * Causal softmax attention of many new tokens of one sequence, whose keys and values go to the
+ * cache first: queries in tiles of 128 against keys and values in tiles of 64, with the running
+ * maximum and sum of each row, so that no scores go to memory (FlashAttention-2's loops).
+ *
+ * A block has four warps; a warp owns 32 rows of queries, so that what it loads of a key serves two
+ * products. A tile of keys and values is on its way while the one before is worked on; tiles above
+ * the diagonal are skipped, and the longest rows of tiles begin first.
+ *
+ * Memory of a block, in tiles of 64 rows of d:  [ Q | Q ]   [ K | V ] a stage
+ */
+#include "kernels/attention/cuda_tile.cuh"
+#include "transformer/rope.cuh"
+
+namespace {
+
+constexpr int QUERY_TILES = 2, QUERIES = QUERY_TILES * TILE, WARP_TILES = 2, STAGES = 2;
+constexpr int APPEND_THREADS = 256, PAIR_CHUNKS = PAIRS / CHUNK;
+
+struct arguments {
+    number *packed, *k, *v, *o;
+    int64_t rows, first, capacity;
+    int heads;
+    rope_turns turns;
+};
+
+struct block_memory {
+    number q[QUERY_TILES][TILE * D];
+    struct {
+        number k[TILE * D], v[TILE * D];
+    } stage[STAGES];
+};
+
+/* ---- the cache ---------------------------------------------------------------------------- */
+
+/* A block has a token: Q is turned where it lies, K on its way to the cache. */
+__global__ void __launch_bounds__(APPEND_THREADS)
+    append_kernel(const __grid_constant__ arguments at) {
+    __shared__ float2 rope[PAIRS];
+    const int64_t row = blockIdx.x, position = at.first + row;
+    await_previous();
+    if (threadIdx.x < PAIRS)
+        rope[threadIdx.x] = rope_at(at.turns.at[threadIdx.x], position);
+    __syncthreads();
+    for (int i = threadIdx.x; i < at.heads * PAIR_CHUNKS; i += APPEND_THREADS) {
+        const int head = i / PAIR_CHUNKS, c = i % PAIR_CHUNKS;
+        number *q = at.packed + (row * 3 * at.heads + head) * D + c * CHUNK;
+        const number *k = q + at.heads * D, *v = k + at.heads * D;
+        const int64_t cached = (head * at.capacity + position) * D + c * CHUNK;
+        float low[CHUNK], high[CHUNK];
+        load(q, low);
+        load(q + PAIRS, high);
+        rope_turn(rope, c, low, high);
+        store(q, low);
+        store(q + PAIRS, high);
+        load(k, low);
+        load(k + PAIRS, high);
+        rope_turn(rope, c, low, high);
+        store(at.k + cached, low);
+        store(at.k + cached + PAIRS, high);
+        *reinterpret_cast<uint4 *>(at.v + cached) = *reinterpret_cast<const uint4 *>(v);
+        *reinterpret_cast<uint4 *>(at.v + cached + PAIRS) =
+            *reinterpret_cast<const uint4 *>(v + PAIRS);
+    }
+}
+
+/* ---- attention ---------------------------------------------------------------------------- */
+
+/* Rows g and g + 8 of 16: the maximum so far, and this lane's part of the sum of weights. */
+struct row_pair {
+    float highest[2], total[2];
+};
+
+/* Scores in powers of two, those of keys after their query left out. `apart` is the first query's
+ * position less the first key's. */
+static __device__ __forceinline__ void scale_scores(float (&score)[TILE / 8][4], int apart) {
+    const int last = apart + lane_index() / 4; /* the last key that row g sees */
+#pragma unroll
+    for (int i = 0; i < TILE / 8; i++)
+#pragma unroll
+        for (int r = 0; r < 4; r++) {
+            const int key = 8 * i + lane_index() % 4 * 2 + r % 2;
+            score[i][r] = key <= last + r / 2 * 8 ? score[i][r] * SCORE_UNIT : -INFINITY;
+        }
+}
+
+/* Scores to weights, and what was summed before to the new maximum. */
+static __device__ __forceinline__ void weigh(float (&score)[TILE / 8][4], float (&sum)[D / 8][4],
+                                             row_pair &rows) {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        float best = rows.highest[half];
+#pragma unroll
+        for (int i = 0; i < TILE / 8; i++)
+            best = fmaxf(best, fmaxf(score[i][2 * half], score[i][2 * half + 1]));
+        best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 1));
+        best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 2));
+        const float base = best == -INFINITY ? 0 : best;
+        const float scale = exp2f(rows.highest[half] - base);
+        rows.highest[half] = best;
+        rows.total[half] *= scale;
+#pragma unroll
+        for (int i = 0; i < D / 8; i++) {
+            sum[i][2 * half] *= scale;
+            sum[i][2 * half + 1] *= scale;
+        }
+#pragma unroll
+        for (int i = 0; i < TILE / 8; i++)
+#pragma unroll
+            for (int r = 2 * half; r < 2 * half + 2; r++) {
+                score[i][r] = exp2f(score[i][r] - base);
+                rows.total[half] += score[i][r];
+            }
+    }
+}
+
+/* Columns 16 `step` to 16 `step` + 15 of the weights as A. */
+static __device__ __forceinline__ void pack_weights(const float (&score)[TILE / 8][4], int step,
+                                                    uint32_t (&a)[4]) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const float *pair = &score[2 * step + i / 2][i % 2 * 2];
+        a[i] = pack_pair<number>(pair[0], pair[1]);
+    }
+}
+
+/* score = Q K^T of a warp's rows. */
+static __device__ __forceinline__ void score_tile(block_memory &shared, number *k,
+                                                  float (&score)[WARP_TILES][TILE / 8][4]) {
+    number *q = shared.q[warp_index() / 2];
+    const int row = warp_index() % 2 * 32;
+#pragma unroll
+    for (int w = 0; w < WARP_TILES; w++)
+        set_zero(score[w]);
+#pragma unroll
+    for (int column = 0; column < D; column += 16) {
+        uint32_t a[WARP_TILES][4], b[4];
+#pragma unroll
+        for (int w = 0; w < WARP_TILES; w++)
+            load_a<D>(a[w], q, row + 16 * w, column);
+#pragma unroll
+        for (int j = 0; j < TILE / 16; j++) {
+            load_b_transposed<D>(b, k, 16 * j, column);
+#pragma unroll
+            for (int w = 0; w < WARP_TILES; w++) {
+                multiply_add<number>(score[w][2 * j], a[w], b[0], b[1]);
+                multiply_add<number>(score[w][2 * j + 1], a[w], b[2], b[3]);
+            }
+        }
+    }
+}
+
+/* sum += weights V. */
+static __device__ __forceinline__ void add_values(number *v,
+                                                  const float (&score)[WARP_TILES][TILE / 8][4],
+                                                  float (&sum)[WARP_TILES][D / 8][4]) {
+#pragma unroll
+    for (int step = 0; step < TILE / 16; step++) {
+        uint32_t a[WARP_TILES][4], b[4];
+#pragma unroll
+        for (int w = 0; w < WARP_TILES; w++)
+            pack_weights(score[w], step, a[w]);
+#pragma unroll
+        for (int j = 0; j < D / 16; j++) {
+            load_b<D>(b, v, 16 * step, 16 * j);
+#pragma unroll
+            for (int w = 0; w < WARP_TILES; w++) {
+                multiply_add<number>(sum[w][2 * j], a[w], b[0], b[1]);
+                multiply_add<number>(sum[w][2 * j + 1], a[w], b[2], b[3]);
+            }
+        }
+    }
+}
+
+static __device__ __forceinline__ void divide_by_totals(float (&sum)[D / 8][4], row_pair &rows) {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        float total = rows.total[half];
+        total += __shfl_xor_sync(0xffffffffu, total, 1);
+        total += __shfl_xor_sync(0xffffffffu, total, 2);
+#pragma unroll
+        for (int i = 0; i < D / 8; i++) {
+            sum[i][2 * half] /= total;
+            sum[i][2 * half + 1] /= total;
+        }
+    }
+}
+
+/* A warp's 16 rows of outputs from row `row` of the call on. */
+static __device__ __forceinline__ void store_output(const arguments &at, int64_t row, int head,
+                                                    const float (&sum)[D / 8][4]) {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        const int64_t mine = row + lane_index() / 4 + 8 * half;
+        number *o = at.o + (mine * at.heads + head) * D + lane_index() % 4 * 2;
+        if (mine < at.rows)
+#pragma unroll
+            for (int i = 0; i < D / 8; i++)
+                *reinterpret_cast<uint32_t *>(o + 8 * i) =
+                    pack_pair<number>(sum[i][2 * half], sum[i][2 * half + 1]);
+    }
+}
+
+__global__ void __launch_bounds__(THREADS, 2) prefill_kernel(const __grid_constant__ arguments at) {
+    extern __shared__ __align__(128) unsigned char raw[];
+    block_memory &shared = *reinterpret_cast<block_memory *>(raw);
+    const int head = blockIdx.y;
+    const int64_t row = (int64_t)(gridDim.x - 1 - blockIdx.x) * QUERIES;
+    const int64_t keys = min(at.first + row + QUERIES, at.first + at.rows);
+    const head_rows<number> q = {at.packed + head * D, (int64_t)3 * at.heads * D},
+                            k = {at.k + head * at.capacity * D, D},
+                            v = {at.v + head * at.capacity * D, D};
+    await_previous();
+    const auto rows_from = [](int64_t first, int64_t end) {
+        return tile_part{first, (int)min((int64_t)TILE, max(end - first, (int64_t)0)), 0, D, true};
+    };
+    const auto fetch = [&](int64_t tile) {
+        load_tile<D>(shared.stage[tile % STAGES].k, k, rows_from(tile * TILE, keys));
+        load_tile<D>(shared.stage[tile % STAGES].v, v, rows_from(tile * TILE, keys));
+    };
+    for (int i = 0; i < QUERY_TILES; i++)
+        load_tile<D>(shared.q[i], q, rows_from(row + i * TILE, at.rows));
+    fetch(0);
+
+    float sum[WARP_TILES][D / 8][4];
+    row_pair rows[WARP_TILES];
+    const int64_t mine = at.first + row + 32 * warp_index(); /* this warp's first query */
+    for (int w = 0; w < WARP_TILES; w++) {
+        set_zero(sum[w]);
+        rows[w] = {{-INFINITY, -INFINITY}, {0, 0}};
+    }
+    for (int64_t tile = 0; tile * TILE < keys; tile++) {
+        auto &stage = shared.stage[tile % STAGES];
+        copy_async_wait();
+        __syncthreads();
+        if ((tile + 1) * TILE < keys)
+            fetch(tile + 1);
+        if (tile * TILE > mine + 31)
+            continue;
+        float score[WARP_TILES][TILE / 8][4];
+        score_tile(shared, stage.k, score);
+#pragma unroll
+        for (int w = 0; w < WARP_TILES; w++) {
+            const int64_t apart = mine + 16 * w - tile * TILE;
+            scale_scores(score[w], (int)min(apart, (int64_t)TILE));
+            weigh(score[w], sum[w], rows[w]);
+        }
+        add_values(stage.v, score, sum);
+    }
+#pragma unroll
+    for (int w = 0; w < WARP_TILES; w++) {
+        divide_by_totals(sum[w], rows[w]);
+        store_output(at, row + 32 * warp_index() + 16 * w, head, sum[w]);
+    }
+}
+
+} // namespace
+
+tnl_status attention_cuda_prefill(const attention_call *call) {
+    const arguments at = {.packed = (number *)call->packed,
+                          .k = (number *)call->k,
+                          .v = (number *)call->v,
+                          .o = (number *)call->o,
+                          .rows = call->rows,
+                          .first = call->first,
+                          .capacity = call->capacity,
+                          .heads = call->heads,
+                          .turns = turns_of(call)};
+    const dim3 grid((unsigned)ceil_div(call->rows, QUERIES), (unsigned)call->heads);
+    if (cudaFuncSetAttribute(prefill_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             sizeof(block_memory)) != cudaSuccess)
+        return tnl_fail(call->context, TNL_DEVICE_ERROR,
+                        "softmax attention: a block can't have %zu bytes of shared memory",
+                        sizeof(block_memory));
+    const tnl_status status =
+        launch_attention(call, append_kernel, dim3((unsigned)call->rows), APPEND_THREADS, 0, at);
+    return status == TNL_OK
+               ? launch_attention(call, prefill_kernel, grid, THREADS, sizeof(block_memory), at)
+               : status;
+}
