@@ -1,8 +1,9 @@
 /*
  * Softmax attention on the CPU (transformer/attention.h), and the way to the one on CUDA.
  *
- * A query goes through its head's keys and values once, a token at a time, with the running maximum
- * of the scores and the sums scaled to it, so that nothing but the cache is read from memory.
+ * A query goes through its head's keys and values once, a block of tokens at a time, with the
+ * running maximum of the scores and the sums scaled to it, so that nothing but the cache is read
+ * from memory.
  * Threads share out heads and rows; where a sequence alone has fewer heads than there are threads,
  * they have less to do.
  */
@@ -11,7 +12,10 @@
 #include <math.h>
 #include <string.h>
 
-enum { D = ATTENTION_DIM, PAIRS = ATTENTION_PAIRS };
+enum { D = ATTENTION_DIM, PAIRS = ATTENTION_PAIRS, BLOCK = 64 };
+
+/* Scores are taken in powers of two: log2(e) / sqrt(d). */
+static const float score_unit = 0.127517432f;
 
 void attention_set_turns(attention_call *call) {
     const double whole = 6.283185307179586;
@@ -40,26 +44,47 @@ static float dot(const float *x, const float *y) {
     return sum;
 }
 
-/* o = softmax(q K^T / sqrt(d)) V over `count` tokens; scores are taken in powers of two. */
-static void attend(const float *q, const float *k, const float *v, int64_t count, float *o) {
-    const float unit = 1.44269504f / sqrtf(D);
-    float sum[D] = {0}, total = 0, highest = -INFINITY;
-    for (int64_t t = 0; t < count; t++) {
-        const float score = unit * dot(q, k + t * D);
-        if (score > highest) {
-            const float scale = exp2f(highest - score);
-            highest = score;
-            total *= scale;
-            for (int i = 0; i < D; i++)
-                sum[i] *= scale;
-        }
-        const float weight = exp2f(score - highest);
-        total += weight;
-        for (int i = 0; i < D; i++)
-            sum[i] += weight * v[t * D + i];
-    }
+/* Sums over tokens: weights are powers of two of scores less the highest one so far. */
+typedef struct running {
+    float highest, total, sum[D];
+} running;
+
+static void lower(running *of, float highest) {
+    const float scale = exp2f(of->highest - highest);
+    of->highest = highest;
+    of->total *= scale;
     for (int i = 0; i < D; i++)
-        o[i] = sum[i] / total;
+        of->sum[i] *= scale;
+}
+
+/* `count` tokens, BLOCK at most, summed by themselves first: a long sum is then one of few. */
+static void attend_block(const float *q, const float *k, const float *v, int count, running *of) {
+    float score[BLOCK], highest = of->highest;
+    running own = {0};
+    for (int t = 0; t < count; t++) {
+        score[t] = score_unit * dot(q, k + t * D);
+        highest = score[t] > highest ? score[t] : highest;
+    }
+    if (highest > of->highest)
+        lower(of, highest);
+    for (int t = 0; t < count; t++) {
+        const float weight = exp2f(score[t] - highest);
+        own.total += weight;
+        for (int i = 0; i < D; i++)
+            own.sum[i] += weight * v[t * D + i];
+    }
+    of->total += own.total;
+    for (int i = 0; i < D; i++)
+        of->sum[i] += own.sum[i];
+}
+
+/* o = softmax(q K^T / sqrt(d)) V over `count` tokens. */
+static void attend(const float *q, const float *k, const float *v, int64_t count, float *o) {
+    running of = {.highest = -INFINITY};
+    for (int64_t t = 0; t < count; t += BLOCK)
+        attend_block(q, k + t * D, v + t * D, count - t < BLOCK ? (int)(count - t) : BLOCK, &of);
+    for (int i = 0; i < D; i++)
+        o[i] = of.sum[i] / of.total;
 }
 
 /* ---- a call ------------------------------------------------------------------------------- */
