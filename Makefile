@@ -120,7 +120,7 @@ help:
 	@echo 'make setup             install what is missing (apt), or print the command that does'
 	@echo 'make build             the library and the programs, into $(BUILD)/'
 	@echo 'make verify            judge every row: FILTER=part QUICK=1 SEED=n GOLDEN=dir DEVICES=cpu'
-	@echo 'make fuzz              damaged files for the parsers: SECONDS=60 SEED=n'
+	@echo 'make fuzz              damaged files for the parsers: SECONDS=60 or INPUTS=n, SEED=n'
 	@echo 'make bench             time every row: FILTER=regex QUICK=1 COMPARE=old.json'
 	@echo 'make plots             draw the figures from $(RESULTS)/<device>/bench.json'
 	@echo 'make readme            put the numbers of $(RESULTS)/*/bench.json into README.md'
@@ -206,7 +206,7 @@ $(BUILD)/tnl-bench: $(BENCH_OBJECTS) $(SHARED_OBJECTS) $(TRANSFORMER_OBJECTS) $(
 $(BUILD)/tnl-extract: $(PLOTS_OBJECTS)
 	$(LINK) $(JANSSON_LIBS) -lm -o $@
 
-$(BUILD)/tnl-fuzz: $(FUZZ_OBJECTS) $(BUILD)/libtnl.a
+$(BUILD)/tnl-fuzz: $(FUZZ_OBJECTS) $(BUILD)/verify/device.o $(BUILD)/libtnl.a
 	$(LINK) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
 
 # The program that the README shows, compiled as the README says.
@@ -225,9 +225,11 @@ verify: build
 	    $(if $(FILTER),--filter='$(FILTER)') $(if $(SEED),--seed=$(SEED)) $(if $(QUICK),--quick) \
 	    $(if $(DEVICES),--device=$(DEVICES))
 
-# The sanitizers see what the parsers do wrong: best with SANITIZE=1.
+# The sanitizers see what the parsers do wrong: best with SANITIZE=1. A run of so many inputs is
+# kept in $(RESULTS)/<device>/fuzz.json.
 fuzz: build
-	@$(BUILD)/tnl-fuzz --seconds=$(or $(SECONDS),60) $(if $(SEED),--seed=$(SEED))
+	@$(BUILD)/tnl-fuzz $(if $(INPUTS),--inputs=$(INPUTS) --results='$(RESULTS)',\
+	    --seconds=$(or $(SECONDS),60)) $(if $(SEED),--seed=$(SEED))
 
 bench: build | $(filter verify,$(MAKECMDGOALS))
 	@$(BUILD)/tnl-bench --results=$(RESULTS) $(if $(FILTER),--benchmark_filter='$(FILTER)') \
