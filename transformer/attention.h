@@ -39,7 +39,8 @@ void attention_set_turns(attention_call *call);
 /* Decoding: row i is the next token of sequence i. Prefilling: all rows are of one sequence. Of
  * bfloat16 on CUDA, queued on the context's stream, and of float32 on the CPU. The workspace, from
  * so many bytes for at most `rows` sequences, is zeroed once before it is first used; prefilling
- * takes none. */
+ * takes none. On CUDA the positions, and the cache's rows of tokens before these, must be there
+ * before the last kernel that was queued begins. */
 size_t attention_workspace(const tnl_context *context, int heads, int64_t rows);
 tnl_status attention_decode(const attention_call *call);
 tnl_status attention_prefill(const attention_call *call);

@@ -9,6 +9,9 @@
  * and the one that comes last brings them together: in the order of the splits, so that two runs
  * agree.
  *
+ * Positions and what the cache held before the call are not written to by the kernel before this
+ * one, so that a block's first tokens are asked for while that one still runs.
+ *
  * The first block of a head also has the new token: it turns its key, attends to it and puts it
  * into the cache.
  *
@@ -66,7 +69,7 @@ struct running {
 #pragma unroll
         for (int i = 0; i < N; i++)
             best = fmaxf(best, score[i]);
-        const float base = best == -INFINITY ? 0 : best, scale = exp2f(highest - base);
+        const float base = best == -INFINITY ? 0 : best, scale = power_of_2(highest - base);
         highest = best;
         total *= scale;
 #pragma unroll
@@ -74,7 +77,7 @@ struct running {
             sum[i] *= scale;
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            const float weight = exp2f(score[i] - base);
+            const float weight = power_of_2(score[i] - base);
             float v[CHUNK];
             unpack(value[i], v);
             total += weight;
@@ -110,40 +113,43 @@ static __device__ __forceinline__ void load_turned(const float2 *rope, const num
         x[i] = lane < LANES / 2 ? low[i] : high[i];
 }
 
-/* The cached tokens [begin, end): k and v are this lane's chunk of the head's first row. */
-static __device__ __forceinline__ void attend(const number *k, const number *v, int64_t begin,
-                                              int64_t end, const float (&q)[CHUNK], running &of) {
-    const int group = threadIdx.x / LANES;
-    uint4 key[STEPS], value[STEPS], next_key[STEPS], next_value[STEPS];
-    const auto fetch = [&](int64_t first) {
+/* Cached tokens on their way, STEPS of a group. */
+struct fetched {
+    uint4 key[STEPS], value[STEPS];
+
+    /* The block's tokens from `first` on, below `end`; k and v are this lane's chunk of the head's
+     * first row. */
+    __device__ __forceinline__ void load(const number *k, const number *v, int64_t first,
+                                         int64_t end) {
 #pragma unroll
         for (int i = 0; i < STEPS; i++) {
-            const int64_t token = first + i * GROUPS + group;
-            next_key[i] = next_value[i] = make_uint4(0, 0, 0, 0);
+            const int64_t token = first + i * GROUPS + threadIdx.x / LANES;
+            key[i] = value[i] = make_uint4(0, 0, 0, 0);
             if (token < end) {
-                next_key[i] = load_once(k + token * D);
-                next_value[i] = load_once(v + token * D);
+                key[i] = load_once(k + token * D);
+                value[i] = load_once(v + token * D);
             }
         }
-    };
-    fetch(begin);
+    }
+};
+
+/* The cached tokens [begin, end), of which the first are on their way. */
+static __device__ __forceinline__ void attend(const number *k, const number *v, int64_t begin,
+                                              int64_t end, fetched &next, const float (&q)[CHUNK],
+                                              running &of) {
     for (int64_t first = begin; first < end; first += TOKENS) {
-#pragma unroll
-        for (int i = 0; i < STEPS; i++) {
-            key[i] = next_key[i];
-            value[i] = next_value[i];
-        }
-        fetch(first + TOKENS);
+        const fetched now = next;
+        next.load(k, v, first + TOKENS, end);
         float score[STEPS];
 #pragma unroll
         for (int i = 0; i < STEPS; i++) {
             float x[CHUNK];
-            unpack(key[i], x);
+            unpack(now.key[i], x);
             score[i] = score_of(q, x);
-            if (first + i * GROUPS + group >= end)
+            if (first + i * GROUPS + threadIdx.x / LANES >= end)
                 score[i] = -INFINITY;
         }
-        of.add(score, value);
+        of.add(score, now.value);
     }
 }
 
@@ -184,7 +190,7 @@ static __device__ __forceinline__ float merge_groups(block_memory &shared, const
     total = 0;
 #pragma unroll
     for (int i = 0; i < GROUPS; i++) {
-        const float scale = exp2f(shared.highest[i] - base);
+        const float scale = power_of_2(shared.highest[i] - base);
         sum = fmaf(scale, shared.sum[i][threadIdx.x], sum);
         total = fmaf(scale, shared.total[i], total);
     }
@@ -225,7 +231,7 @@ static __device__ __forceinline__ float merge_parts(block_memory &shared, const 
         highest = fmaxf(highest, shared.highest[i]);
 #pragma unroll 8
     for (int i = 0; i < splits; i++) {
-        const float scale = exp2f(shared.highest[i] - highest);
+        const float scale = power_of_2(shared.highest[i] - highest);
         sum = fmaf(scale, __ldcg(parts + i * PART + threadIdx.x), sum);
         total = fmaf(scale, shared.total[i], total);
     }
@@ -240,10 +246,14 @@ __global__ void __launch_bounds__(THREADS, BLOCKS_PER_MULTIPROCESSOR)
     const number *packed = at.packed + (row * 3 * heads + head) * D;
     number *k = at.k + sequence_head * at.capacity * D + lane * CHUNK;
     number *v = at.v + sequence_head * at.capacity * D + lane * CHUNK;
-    await_previous();
     const int64_t position = at.positions[row];
+    const int64_t begin = position * blockIdx.x / gridDim.x;
+    const int64_t end = position * (blockIdx.x + 1) / gridDim.x;
+    fetched first;
+    first.load(k, v, begin, end);
     if (threadIdx.x < PAIRS)
         shared.rope[threadIdx.x] = rope_at(at.turns.at[threadIdx.x], position);
+    await_previous();
     __syncthreads();
 
     float q[CHUNK];
@@ -252,9 +262,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS_PER_MULTIPROCESSOR)
     for (int i = 0; i < CHUNK; i++)
         q[i] *= SCORE_UNIT;
     running of = {-INFINITY, 0, {}};
-    const int64_t begin = position * blockIdx.x / gridDim.x;
-    const int64_t end = position * (blockIdx.x + 1) / gridDim.x;
-    attend(k, v, begin, end, q, of);
+    attend(k, v, begin, end, first, q, of);
     if (blockIdx.x == 0 && threadIdx.x < 32)
         attend_new(shared.rope, packed + heads * D, packed + 2 * heads * D, k + position * D,
                    v + position * D, q, of);

@@ -5,7 +5,8 @@
  *
  * A block has four warps; a warp owns 32 rows of queries, so that what it loads of a key serves two
  * products. A tile of keys and values is on its way while the one before is worked on; tiles above
- * the diagonal are skipped, and the longest rows of tiles begin first.
+ * the diagonal are skipped, and the longest rows of tiles, of all heads,
+ * begin first.
  *
  * Memory of a block, in tiles of 64 rows of d:  [ Q | Q ]   [ K | V ] a stage
  */
@@ -66,21 +67,21 @@ __global__ void __launch_bounds__(APPEND_THREADS)
 
 /* ---- attention ---------------------------------------------------------------------------- */
 
-/* Rows g and g + 8 of 16: the maximum so far, and this lane's part of the sum of weights. */
+/* Rows g and g + 8 of 16: the highest score so far, and this lane's part of the sum of weights. */
 struct row_pair {
     float highest[2], total[2];
 };
 
-/* Scores in powers of two, those of keys after their query left out. `apart` is the first query's
- * position less the first key's. */
-static __device__ __forceinline__ void scale_scores(float (&score)[TILE / 8][4], int apart) {
+/* Leave out the keys after their query. `apart` is the first query's position less the first key's.
+ */
+static __device__ __forceinline__ void mask_scores(float (&score)[TILE / 8][4], int apart) {
     const int last = apart + lane_index() / 4; /* the last key that row g sees */
 #pragma unroll
     for (int i = 0; i < TILE / 8; i++)
 #pragma unroll
         for (int r = 0; r < 4; r++) {
             const int key = 8 * i + lane_index() % 4 * 2 + r % 2;
-            score[i][r] = key <= last + r / 2 * 8 ? score[i][r] * SCORE_UNIT : -INFINITY;
+            score[i][r] = key <= last + r / 2 * 8 ? score[i][r] : -INFINITY;
         }
 }
 
@@ -95,8 +96,8 @@ static __device__ __forceinline__ void weigh(float (&score)[TILE / 8][4], float 
             best = fmaxf(best, fmaxf(score[i][2 * half], score[i][2 * half + 1]));
         best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 1));
         best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 2));
-        const float base = best == -INFINITY ? 0 : best;
-        const float scale = exp2f(rows.highest[half] - base);
+        const float base = best == -INFINITY ? 0 : best * SCORE_UNIT;
+        const float scale = power_of_2(fmaf(rows.highest[half], SCORE_UNIT, -base));
         rows.highest[half] = best;
         rows.total[half] *= scale;
 #pragma unroll
@@ -108,7 +109,7 @@ static __device__ __forceinline__ void weigh(float (&score)[TILE / 8][4], float 
         for (int i = 0; i < TILE / 8; i++)
 #pragma unroll
             for (int r = 2 * half; r < 2 * half + 2; r++) {
-                score[i][r] = exp2f(score[i][r] - base);
+                score[i][r] = power_of_2(fmaf(score[i][r], SCORE_UNIT, -base));
                 rows.total[half] += score[i][r];
             }
     }
@@ -204,45 +205,44 @@ static __device__ __forceinline__ void store_output(const arguments &at, int64_t
 __global__ void __launch_bounds__(THREADS, 2) prefill_kernel(const __grid_constant__ arguments at) {
     extern __shared__ __align__(128) unsigned char raw[];
     block_memory &shared = *reinterpret_cast<block_memory *>(raw);
-    const int head = blockIdx.y;
-    const int64_t row = (int64_t)(gridDim.x - 1 - blockIdx.x) * QUERIES;
-    const int64_t keys = min(at.first + row + QUERIES, at.first + at.rows);
+    const int head = blockIdx.x;
+    const int row = (int)(gridDim.y - 1 - blockIdx.y) * QUERIES;
+    const int end = min(row + QUERIES, (int)at.rows), keys = (int)at.first + end;
     const head_rows<number> q = {at.packed + head * D, (int64_t)3 * at.heads * D},
                             k = {at.k + head * at.capacity * D, D},
                             v = {at.v + head * at.capacity * D, D};
     await_previous();
-    const auto rows_from = [](int64_t first, int64_t end) {
-        return tile_part{first, (int)min((int64_t)TILE, max(end - first, (int64_t)0)), 0, D, true};
+    const auto rows_from = [](int first, int last) {
+        return tile_part{first, min(TILE, max(last - first, 0)), 0, D, true};
     };
-    const auto fetch = [&](int64_t tile) {
+    const auto fetch = [&](int tile) {
         load_tile<D>(shared.stage[tile % STAGES].k, k, rows_from(tile * TILE, keys));
         load_tile<D>(shared.stage[tile % STAGES].v, v, rows_from(tile * TILE, keys));
     };
     for (int i = 0; i < QUERY_TILES; i++)
-        load_tile<D>(shared.q[i], q, rows_from(row + i * TILE, at.rows));
+        load_tile<D>(shared.q[i], q, rows_from(row + i * TILE, end));
     fetch(0);
 
     float sum[WARP_TILES][D / 8][4];
     row_pair rows[WARP_TILES];
-    const int64_t mine = at.first + row + 32 * warp_index(); /* this warp's first query */
+    int apart = (int)at.first + row + 32 * warp_index(); /* of this warp's first query */
     for (int w = 0; w < WARP_TILES; w++) {
         set_zero(sum[w]);
         rows[w] = {{-INFINITY, -INFINITY}, {0, 0}};
     }
-    for (int64_t tile = 0; tile * TILE < keys; tile++) {
+    for (int tile = 0; tile * TILE < keys; tile++, apart -= TILE) {
         auto &stage = shared.stage[tile % STAGES];
         copy_async_wait();
         __syncthreads();
         if ((tile + 1) * TILE < keys)
             fetch(tile + 1);
-        if (tile * TILE > mine + 31)
+        if (apart < -31)
             continue;
         float score[WARP_TILES][TILE / 8][4];
         score_tile(shared, stage.k, score);
 #pragma unroll
         for (int w = 0; w < WARP_TILES; w++) {
-            const int64_t apart = mine + 16 * w - tile * TILE;
-            scale_scores(score[w], (int)min(apart, (int64_t)TILE));
+            mask_scores(score[w], apart + 16 * w);
             weigh(score[w], sum[w], rows[w]);
         }
         add_values(stage.v, score, sum);
@@ -266,7 +266,7 @@ tnl_status attention_cuda_prefill(const attention_call *call) {
                           .capacity = call->capacity,
                           .heads = call->heads,
                           .turns = turns_of(call)};
-    const dim3 grid((unsigned)ceil_div(call->rows, QUERIES), (unsigned)call->heads);
+    const dim3 grid((unsigned)call->heads, (unsigned)ceil_div(call->rows, QUERIES));
     if (cudaFuncSetAttribute(prefill_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              sizeof(block_memory)) != cudaSuccess)
         return tnl_fail(call->context, TNL_DEVICE_ERROR,

@@ -13,6 +13,13 @@ using number = __nv_bfloat16;
 /* Scores are taken in powers of two: log2(e) / sqrt(d). */
 constexpr float SCORE_UNIT = 0.127517432f;
 
+/* 2^x; below 2^-126 it is 0. */
+static __device__ __forceinline__ float power_of_2(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 /* The turns of each pair from one position to the next, as a kernel's argument. */
 struct rope_turns {
     double at[PAIRS];
