@@ -146,6 +146,10 @@ size_t attention_workspace(const tnl_context *context, int heads, int64_t rows) 
     return context->device == TNL_CUDA ? attention_cuda_workspace(context, heads, rows) : 0;
 }
 
+int attention_splits(const attention_call *call) {
+    return call->context->device == TNL_CUDA ? attention_cuda_splits(call) : 1;
+}
+
 tnl_status attention_decode(const attention_call *call) {
     return (call->context->device == TNL_CUDA ? attention_cuda_decode : decode)(call);
 }
@@ -161,6 +165,11 @@ size_t attention_workspace(const tnl_context *context, int heads, int64_t rows) 
     (void)heads;
     (void)rows;
     return 0;
+}
+
+int attention_splits(const attention_call *call) {
+    (void)call;
+    return 1;
 }
 
 tnl_status attention_decode(const attention_call *call) {

@@ -44,12 +44,16 @@ void attention_set_turns(attention_call *call);
 size_t attention_workspace(const tnl_context *context, int heads, int64_t rows);
 tnl_status attention_decode(const attention_call *call);
 tnl_status attention_prefill(const attention_call *call);
+/* Over how many blocks decoding splits a head's tokens: all that a position changes in what is
+ * launched. */
+int attention_splits(const attention_call *call);
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 size_t attention_cuda_workspace(const tnl_context *context, int heads, int64_t rows);
+int attention_cuda_splits(const attention_call *call);
 tnl_status attention_cuda_decode(const attention_call *call);
 tnl_status attention_cuda_prefill(const attention_call *call);
 

@@ -284,14 +284,6 @@ int64_t most_blocks(const tnl_context *context) {
     return (int64_t)context->multiprocessors * BLOCKS_PER_MULTIPROCESSOR;
 }
 
-/* As many splits as fit on the device together, none too short for what a split costs. */
-unsigned splits_of(const attention_call *call) {
-    const int64_t fit = most_blocks(call->context) / (call->rows * call->heads);
-    const int64_t worth = call->longest / LEAST_TOKENS, most = THREADS;
-    const int64_t splits = min(min(fit, worth), most);
-    return (unsigned)(splits > 1 ? splits : 1);
-}
-
 /* What lies in the workspace. */
 void carve(tnl_carver *carver, const tnl_context *context, int heads, int64_t rows, arguments *at) {
     at->arrived = carver->take<unsigned>(rows * heads);
@@ -307,6 +299,14 @@ size_t attention_cuda_workspace(const tnl_context *context, int heads, int64_t r
     return carver.used;
 }
 
+/* As many splits as fit on the device together, none too short for what a split costs. */
+int attention_cuda_splits(const attention_call *call) {
+    const int64_t fit = most_blocks(call->context) / (call->rows * call->heads);
+    const int64_t worth = call->longest / LEAST_TOKENS, most = THREADS;
+    const int64_t splits = min(min(fit, worth), most);
+    return (int)(splits > 1 ? splits : 1);
+}
+
 tnl_status attention_cuda_decode(const attention_call *call) {
     tnl_carver carver = {(char *)call->workspace, 0};
     arguments at = {.packed = (const number *)call->packed,
@@ -317,6 +317,7 @@ tnl_status attention_cuda_decode(const attention_call *call) {
                     .capacity = call->capacity,
                     .turns = turns_of(call)};
     carve(&carver, call->context, call->heads, call->rows, &at);
-    const dim3 grid(splits_of(call), (unsigned)call->heads, (unsigned)call->rows);
+    const dim3 grid((unsigned)attention_cuda_splits(call), (unsigned)call->heads,
+                    (unsigned)call->rows);
     return launch_attention(call, decode_kernel, grid, THREADS, 0, at);
 }

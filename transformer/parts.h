@@ -2,6 +2,7 @@
 #ifndef TNL_TRANSFORMER_PARTS_H
 #define TNL_TRANSFORMER_PARTS_H
 
+#include "core/graph.h"
 #include "transformer/attention.h"
 #include "transformer/transformer.h"
 
@@ -34,6 +35,8 @@ struct transformer_state {
     size_t attention_bytes;
     void *workspace; /* the operators' */
     size_t workspace_bytes;
+    tnl_graph step;                /* CUDA: a step of decoding */
+    int step_splits, tried_splits; /* of attention in it, and in the step before; 0: none */
 };
 
 /* Aligned pieces of one allocation, one after the other; with base NULL they are only counted. */

@@ -109,14 +109,6 @@ tnl_status transformer_state_create(transformer *model, const transformer_option
     return status;
 }
 
-void transformer_state_destroy(transformer_state *state) {
-    if (!state)
-        return;
-    tnl_memory_free(state->model->context->device, state->memory);
-    free(state->position);
-    free(state);
-}
-
 size_t transformer_cache_bytes(const transformer_state *state) {
     return state->cache_bytes;
 }
@@ -136,6 +128,48 @@ void transformer_set_position(transformer_state *state, int64_t position) {
 
 /* ---- feeding ------------------------------------------------------------------------------ */
 
+static void drop_step(transformer_state *state) {
+    if (state->step_splits)
+        tnl_graph_free(&state->step);
+    state->step_splits = 0;
+}
+
+void transformer_state_destroy(transformer_state *state) {
+    if (!state)
+        return;
+    drop_step(state);
+    tnl_memory_free(state->model->context->device, state->memory);
+    free(state->position);
+    free(state);
+}
+
+/* Record a step; false: it can't be. */
+static bool record_step(const transformer_pass *p, int splits) {
+    transformer_state *state = p->state;
+    drop_step(state);
+    bool recorded =
+        tnl_graph_begin(&state->step, state->model->context) && transformer_run_pass(p) == TNL_OK;
+    recorded = tnl_graph_end(&state->step) && recorded;
+    state->step_splits = splits;
+    if (!recorded)
+        drop_step(state);
+    return recorded;
+}
+
+/* On CUDA a step is a graph from the second one on that launches the same. */
+static tnl_status run_step(const transformer_pass *p) {
+    transformer_state *state = p->state;
+    tnl_context *context = state->model->context;
+    const int splits = attention_splits(&p->attention), before = state->tried_splits;
+    state->tried_splits = splits;
+    if (context->device == TNL_CPU || before != splits ||
+        (state->step_splits != splits && !record_step(p, splits)))
+        return transformer_run_pass(p);
+    return tnl_graph_launch(&state->step)
+               ? TNL_OK
+               : tnl_fail(context, TNL_DEVICE_ERROR, "transformer: a graph can't be launched");
+}
+
 /* Send the call's tokens and positions, and run. */
 static tnl_status feed(const transformer_pass *p, const int32_t *tokens) {
     transformer_state *state = p->state;
@@ -151,7 +185,7 @@ static tnl_status feed(const transformer_pass *p, const int32_t *tokens) {
                                (size_t)p->attention.rows * sizeof *state->tokens))
         status = tnl_fail(context, TNL_DEVICE_ERROR, "transformer: tokens can't be sent");
     if (status == TNL_OK)
-        status = transformer_run_pass(p);
+        status = p->decoding ? run_step(p) : transformer_run_pass(p);
     tnl_leave_device(context, previous);
     state->rows = status == TNL_OK ? (p->decoding ? p->attention.rows : 1) : 0;
     return status;
