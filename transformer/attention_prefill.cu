@@ -11,19 +11,12 @@
  * Memory of a block, in tiles of 64 rows of d:  [ Q | Q ]   [ K | V ] a stage
  */
 #include "kernels/attention/cuda_tile.cuh"
-#include "transformer/rope.cuh"
+#include "transformer/softmax.cuh"
 
 namespace {
 
 constexpr int QUERY_TILES = 2, QUERIES = QUERY_TILES * TILE, WARP_TILES = 2, STAGES = 2;
 constexpr int APPEND_THREADS = 256, PAIR_CHUNKS = PAIRS / CHUNK;
-
-struct arguments {
-    number *packed, *k, *v, *o;
-    int64_t rows, first, capacity;
-    int heads;
-    rope_turns turns;
-};
 
 struct block_memory {
     number q[QUERY_TILES][TILE * D];
@@ -36,7 +29,7 @@ struct block_memory {
 
 /* A block has a token: Q is turned where it lies, K on its way to the cache. */
 __global__ void __launch_bounds__(APPEND_THREADS)
-    append_kernel(const __grid_constant__ arguments at) {
+    append_kernel(const __grid_constant__ prefill_arguments at) {
     __shared__ float2 rope[PAIRS];
     const int64_t row = blockIdx.x, position = at.first + row;
     await_previous();
@@ -62,66 +55,6 @@ __global__ void __launch_bounds__(APPEND_THREADS)
         *reinterpret_cast<uint4 *>(at.v + cached) = *reinterpret_cast<const uint4 *>(v);
         *reinterpret_cast<uint4 *>(at.v + cached + PAIRS) =
             *reinterpret_cast<const uint4 *>(v + PAIRS);
-    }
-}
-
-/* ---- attention ---------------------------------------------------------------------------- */
-
-/* Rows g and g + 8 of 16: the highest score so far, and this lane's part of the sum of weights. */
-struct row_pair {
-    float highest[2], total[2];
-};
-
-/* Leave out the keys after their query. `apart` is the first query's position less the first key's.
- */
-static __device__ __forceinline__ void mask_scores(float (&score)[TILE / 8][4], int apart) {
-    const int last = apart + lane_index() / 4; /* the last key that row g sees */
-#pragma unroll
-    for (int i = 0; i < TILE / 8; i++)
-#pragma unroll
-        for (int r = 0; r < 4; r++) {
-            const int key = 8 * i + lane_index() % 4 * 2 + r % 2;
-            score[i][r] = key <= last + r / 2 * 8 ? score[i][r] : -INFINITY;
-        }
-}
-
-/* Scores to weights, and what was summed before to the new maximum. */
-static __device__ __forceinline__ void weigh(float (&score)[TILE / 8][4], float (&sum)[D / 8][4],
-                                             row_pair &rows) {
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        float best = rows.highest[half];
-#pragma unroll
-        for (int i = 0; i < TILE / 8; i++)
-            best = fmaxf(best, fmaxf(score[i][2 * half], score[i][2 * half + 1]));
-        best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 1));
-        best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 2));
-        const float base = best == -INFINITY ? 0 : best * SCORE_UNIT;
-        const float scale = power_of_2(fmaf(rows.highest[half], SCORE_UNIT, -base));
-        rows.highest[half] = best;
-        rows.total[half] *= scale;
-#pragma unroll
-        for (int i = 0; i < D / 8; i++) {
-            sum[i][2 * half] *= scale;
-            sum[i][2 * half + 1] *= scale;
-        }
-#pragma unroll
-        for (int i = 0; i < TILE / 8; i++)
-#pragma unroll
-            for (int r = 2 * half; r < 2 * half + 2; r++) {
-                score[i][r] = power_of_2(fmaf(score[i][r], SCORE_UNIT, -base));
-                rows.total[half] += score[i][r];
-            }
-    }
-}
-
-/* Columns 16 `step` to 16 `step` + 15 of the weights as A. */
-static __device__ __forceinline__ void pack_weights(const float (&score)[TILE / 8][4], int step,
-                                                    uint32_t (&a)[4]) {
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const float *pair = &score[2 * step + i / 2][i % 2 * 2];
-        a[i] = pack_pair<number>(pair[0], pair[1]);
     }
 }
 
@@ -173,36 +106,8 @@ static __device__ __forceinline__ void add_values(number *v,
     }
 }
 
-static __device__ __forceinline__ void divide_by_totals(float (&sum)[D / 8][4], row_pair &rows) {
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        float total = rows.total[half];
-        total += __shfl_xor_sync(0xffffffffu, total, 1);
-        total += __shfl_xor_sync(0xffffffffu, total, 2);
-#pragma unroll
-        for (int i = 0; i < D / 8; i++) {
-            sum[i][2 * half] /= total;
-            sum[i][2 * half + 1] /= total;
-        }
-    }
-}
-
-/* A warp's 16 rows of outputs from row `row` of the call on. */
-static __device__ __forceinline__ void store_output(const arguments &at, int64_t row, int head,
-                                                    const float (&sum)[D / 8][4]) {
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        const int64_t mine = row + lane_index() / 4 + 8 * half;
-        number *o = at.o + (mine * at.heads + head) * D + lane_index() % 4 * 2;
-        if (mine < at.rows)
-#pragma unroll
-            for (int i = 0; i < D / 8; i++)
-                *reinterpret_cast<uint32_t *>(o + 8 * i) =
-                    pack_pair<number>(sum[i][2 * half], sum[i][2 * half + 1]);
-    }
-}
-
-__global__ void __launch_bounds__(THREADS, 2) prefill_kernel(const __grid_constant__ arguments at) {
+__global__ void __launch_bounds__(THREADS, 2)
+    prefill_kernel(const __grid_constant__ prefill_arguments at) {
     extern __shared__ __align__(128) unsigned char raw[];
     block_memory &shared = *reinterpret_cast<block_memory *>(raw);
     const int head = blockIdx.x;
@@ -257,24 +162,26 @@ __global__ void __launch_bounds__(THREADS, 2) prefill_kernel(const __grid_consta
 } // namespace
 
 tnl_status attention_cuda_prefill(const attention_call *call) {
-    const arguments at = {.packed = (number *)call->packed,
-                          .k = (number *)call->k,
-                          .v = (number *)call->v,
-                          .o = (number *)call->o,
-                          .rows = call->rows,
-                          .first = call->first,
-                          .capacity = call->capacity,
-                          .heads = call->heads,
-                          .turns = turns_of(call)};
+    const prefill_arguments at = {.packed = (number *)call->packed,
+                                  .k = (number *)call->k,
+                                  .v = (number *)call->v,
+                                  .o = (number *)call->o,
+                                  .rows = call->rows,
+                                  .first = call->first,
+                                  .capacity = call->capacity,
+                                  .heads = call->heads,
+                                  .turns = turns_of(call)};
+    const tnl_status status =
+        launch_attention(call, append_kernel, dim3((unsigned)call->rows), APPEND_THREADS, 0, at);
+    if (status != TNL_OK)
+        return status;
+    if (attention_takes_hopper(call))
+        return attention_hopper(call, at);
     const dim3 grid((unsigned)call->heads, (unsigned)ceil_div(call->rows, QUERIES));
     if (cudaFuncSetAttribute(prefill_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              sizeof(block_memory)) != cudaSuccess)
         return tnl_fail(call->context, TNL_DEVICE_ERROR,
                         "softmax attention: a block can't have %zu bytes of shared memory",
                         sizeof(block_memory));
-    const tnl_status status =
-        launch_attention(call, append_kernel, dim3((unsigned)call->rows), APPEND_THREADS, 0, at);
-    return status == TNL_OK
-               ? launch_attention(call, prefill_kernel, grid, THREADS, sizeof(block_memory), at)
-               : status;
+    return launch_attention(call, prefill_kernel, grid, THREADS, sizeof(block_memory), at);
 }
