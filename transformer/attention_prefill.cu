@@ -66,7 +66,7 @@ static __device__ __forceinline__ void score_tile(block_memory &shared, number *
 #pragma unroll
     for (int w = 0; w < WARP_TILES; w++)
         set_zero(score[w]);
-#pragma unroll
+#pragma unroll 4
     for (int column = 0; column < D; column += 16) {
         uint32_t a[WARP_TILES][4], b[4];
 #pragma unroll
