@@ -86,6 +86,10 @@ VERIFY_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard verify/*.c))
 BENCH_C := $(filter-out $(if $(WITH_CUDA),,%_cuda.c),$(wildcard bench/*.c bench/*.cc))
 BENCH_CU := $(if $(WITH_CUDA),$(wildcard bench/*.cu))
 BENCH_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(BENCH_C)) $(BENCH_CU))
+# The Transformer that figure 4 holds the model against: no part of the library.
+TRANSFORMER_C := $(wildcard transformer/*.c)
+TRANSFORMER_CU := $(if $(WITH_CUDA),$(wildcard transformer/*.cu))
+TRANSFORMER_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(TRANSFORMER_C)) $(TRANSFORMER_CU))
 # The program: with a tokenizer where SentencePiece is installed.
 WITH_SENTENCEPIECE := $(shell $(PKG_CONFIG) --exists sentencepiece && echo yes)
 SENTENCEPIECE_LIBS = $(if $(WITH_SENTENCEPIECE),$(shell $(PKG_CONFIG) --libs sentencepiece))
@@ -93,15 +97,14 @@ PROGRAM_C := $(filter-out program/tokenizer_$(if $(WITH_SENTENCEPIECE),none.c,se
                $(wildcard program/*.c program/*.cc))
 PROGRAM_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(PROGRAM_C)))
 PLOTS_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard plots/*.c))
-# What bench takes from verify: the maker of problems, the device's name, CUDA graphs.
-SHARED_OBJECTS := $(addprefix $(BUILD)/verify/,problem.o plan.o values.o device.o \
-                  capture.o)
-CUDA_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(KERNEL_CU) $(BENCH_CU))
+# What bench takes from verify: the maker of problems, the device's name.
+SHARED_OBJECTS := $(addprefix $(BUILD)/verify/,problem.o plan.o values.o device.o)
+CUDA_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(KERNEL_CU) $(BENCH_CU) $(TRANSFORMER_CU))
 # What verify takes from the program: random checkpoints, likelihoods, sampling.
 TRIED_OBJECTS := $(addprefix $(BUILD)/program/,random_checkpoint.o likelihood.o sampler.o)
 FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard fuzz/*.c))
 OBJECTS := $(LIBRARY_OBJECTS) $(VERIFY_OBJECTS) $(BENCH_OBJECTS) $(PLOTS_OBJECTS) \
-           $(PROGRAM_OBJECTS) $(FUZZ_OBJECTS)
+           $(TRANSFORMER_OBJECTS) $(PROGRAM_OBJECTS) $(FUZZ_OBJECTS)
 
 LIBRARIES := $(BUILD)/libtnl.a $(BUILD)/$(SONAME)
 PROGRAMS := $(BUILD)/tnl $(BUILD)/tnl-verify $(BUILD)/tnl-bench $(BUILD)/tnl-extract \
@@ -116,7 +119,7 @@ help:
 	@echo 'make setup             install what is missing (apt), or print the command that does'
 	@echo 'make build             the library and the programs, into $(BUILD)/'
 	@echo 'make verify            judge every row: FILTER=part QUICK=1 SEED=n GOLDEN=dir DEVICES=cpu'
-	@echo 'make fuzz              damaged files for the parsers: SECONDS=60 SEED=n'
+	@echo 'make fuzz              damaged files for the parsers: SECONDS=60 or INPUTS=n, SEED=n'
 	@echo 'make bench             time every row: FILTER=regex QUICK=1 COMPARE=old.json'
 	@echo 'make plots             draw the figures from $(RESULTS)/<device>/bench.json'
 	@echo 'make readme            put the numbers of $(RESULTS)/*/bench.json into README.md'
@@ -195,14 +198,14 @@ $(BUILD)/sentencepiece: FORCE
 	@mkdir -p $(@D); echo '$(WITH_SENTENCEPIECE)' | cmp -s - $@ || echo '$(WITH_SENTENCEPIECE)' > $@
 $(BUILD)/tnl: $(PROGRAM_OBJECTS) $(BUILD)/libtnl.a $(BUILD)/sentencepiece
 	$(LINK) $(SENTENCEPIECE_LIBS) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
-$(BUILD)/tnl-verify: $(VERIFY_OBJECTS) $(TRIED_OBJECTS) $(BUILD)/libtnl.a
+$(BUILD)/tnl-verify: $(VERIFY_OBJECTS) $(TRIED_OBJECTS) $(TRANSFORMER_OBJECTS) $(BUILD)/libtnl.a
 	$(LINK) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
-$(BUILD)/tnl-bench: $(BENCH_OBJECTS) $(SHARED_OBJECTS) $(BUILD)/libtnl.a
+$(BUILD)/tnl-bench: $(BENCH_OBJECTS) $(SHARED_OBJECTS) $(TRANSFORMER_OBJECTS) $(BUILD)/libtnl.a
 	$(LINK) $(BENCHMARK_LIBS) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
 $(BUILD)/tnl-extract: $(PLOTS_OBJECTS)
 	$(LINK) $(JANSSON_LIBS) -lm -o $@
 
-$(BUILD)/tnl-fuzz: $(FUZZ_OBJECTS) $(BUILD)/libtnl.a
+$(BUILD)/tnl-fuzz: $(FUZZ_OBJECTS) $(BUILD)/verify/device.o $(BUILD)/libtnl.a
 	$(LINK) $(LIBRARY_LIBS) $(JANSSON_LIBS) -o $@
 
 # The program that the README shows, compiled as the README says.
@@ -221,9 +224,11 @@ verify: build
 	    $(if $(FILTER),--filter='$(FILTER)') $(if $(SEED),--seed=$(SEED)) $(if $(QUICK),--quick) \
 	    $(if $(DEVICES),--device=$(DEVICES))
 
-# The sanitizers see what the parsers do wrong: best with SANITIZE=1.
+# The sanitizers see what the parsers do wrong: best with SANITIZE=1. A run of so many inputs is
+# kept in $(RESULTS)/<device>/fuzz.json.
 fuzz: build
-	@$(BUILD)/tnl-fuzz --seconds=$(or $(SECONDS),60) $(if $(SEED),--seed=$(SEED))
+	@$(BUILD)/tnl-fuzz $(if $(INPUTS),--inputs=$(INPUTS) --results='$(RESULTS)',\
+	    --seconds=$(or $(SECONDS),60)) $(if $(SEED),--seed=$(SEED))
 
 bench: build | $(filter verify,$(MAKECMDGOALS))
 	@$(BUILD)/tnl-bench --results=$(RESULTS) $(if $(FILTER),--benchmark_filter='$(FILTER)') \

@@ -10,8 +10,9 @@ typedef struct bench_device {
     const bench_meter *meter;
     const bench_standards *standards;
     const size_sweep *sweeps;
-    double patience; /* seconds: a row whose launch is foreseen to take longer is skipped */
-    double seconds;  /* of samples for a row that has its 20 */
+    double patience;       /* seconds: a row whose launch is foreseen to take longer is skipped */
+    double model_patience; /* the same of a whole model's launch */
+    double seconds;        /* of samples for a row that has its 20 */
 } bench_device;
 
 /* A device that there can be a context for. */

@@ -35,8 +35,10 @@ static bool multiply(const gemms_task *task, int i) {
 
 static tnl_status launch(void *data) {
     const gemms_task *task = data;
+    const int repeats = task->of.repeats > 0 ? task->of.repeats : 1;
     bool launched = true;
-    for (int i = 0; i < task->of.count && launched; i++) {
+    for (int j = 0; j < repeats * task->of.count && launched; j++) {
+        const int i = j % task->of.count;
         const gemm_size *size = &task->of.gemm[i];
         if (i == 2 && task->of.product)
             launched = bench_queue_product(task->a[2], task->c[0], task->c[1], size->type,
@@ -50,7 +52,7 @@ static tnl_status launch(void *data) {
 static void *make_operand(const bench_yardsticks *yardsticks, tnl_type type, int64_t count,
                           uint64_t seed) {
     void *memory = tnl_memory_allocate(TNL_CUDA, (size_t)count * tnl_type_size(type));
-    if (memory && (bench_queue_fill(memory, type, (size_t)count, yardsticks->seed + seed,
+    if (memory && (bench_queue_fill(memory, type, (size_t)count, 0.5f, yardsticks->seed + seed,
                                     yardsticks->context->stream) != cudaSuccess ||
                    !tnl_memory_synchronize(yardsticks->context))) {
         tnl_memory_free(TNL_CUDA, memory);

@@ -92,10 +92,10 @@ __device__ float random_at(uint64_t seed, uint64_t i) {
     return (float)(x >> 40) * 0x1p-24f - 0.5f;
 }
 
-template <typename T> __global__ void fill_kernel(T *to, size_t count, uint64_t seed) {
+template <typename T> __global__ void fill_kernel(T *to, size_t count, float size, uint64_t seed) {
     const size_t step = (size_t)gridDim.x * THREADS;
     for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < count; i += step)
-        to[i] = T(random_at(seed, i));
+        to[i] = T(2 * size * random_at(seed, i));
 }
 
 } // namespace
@@ -133,14 +133,15 @@ int bench_queue_product(void *p, const void *v, const void *u, tnl_type type, si
                                   : queue_product<float>(p, v, u, count, on);
 }
 
-int bench_queue_fill(void *to, tnl_type type, size_t count, uint64_t seed, void *stream) {
+int bench_queue_fill(void *to, tnl_type type, size_t count, float size, uint64_t seed,
+                     void *stream) {
     const unsigned blocks = blocks_for(count);
     const cudaStream_t on = (cudaStream_t)stream;
     if (type == TNL_FLOAT16)
-        fill_kernel<<<blocks, THREADS, 0, on>>>((__half *)to, count, seed);
+        fill_kernel<<<blocks, THREADS, 0, on>>>((__half *)to, count, size, seed);
     else if (type == TNL_BFLOAT16)
-        fill_kernel<<<blocks, THREADS, 0, on>>>((__nv_bfloat16 *)to, count, seed);
+        fill_kernel<<<blocks, THREADS, 0, on>>>((__nv_bfloat16 *)to, count, size, seed);
     else
-        fill_kernel<<<blocks, THREADS, 0, on>>>((float *)to, count, seed);
+        fill_kernel<<<blocks, THREADS, 0, on>>>((float *)to, count, size, seed);
     return cudaGetLastError();
 }

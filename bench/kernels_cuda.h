@@ -23,8 +23,9 @@ int bench_queue_copy(void *to, const void *from, size_t bytes, void *stream);
 /* p = v u, elementwise, 16-byte aligned. */
 int bench_queue_product(void *p, const void *v, const void *u, tnl_type type, size_t count,
                         void *stream);
-/* Random numbers in [-0.5, 0.5). */
-int bench_queue_fill(void *to, tnl_type type, size_t count, uint64_t seed, void *stream);
+/* Random numbers, even in [-size, size). */
+int bench_queue_fill(void *to, tnl_type type, size_t count, float size, uint64_t seed,
+                     void *stream);
 
 #ifdef __cplusplus
 }

@@ -42,6 +42,12 @@ static const bench_row *find_row(const row_list *rows, const char *name) {
     return NULL;
 }
 
+/* A row that no table chooses. */
+static bool is_only_named(const bench_row *row) {
+    return (row->variant && !row->variant->chosen) ||
+           (row->kind == ROW_MODEL && row->model.transformer);
+}
+
 json_t *results_parse(const char *text, json_t *stamp, const row_list *rows) {
     json_error_t error;
     json_t *run = json_loads(text, 0, &error);
@@ -56,7 +62,7 @@ json_t *results_parse(const char *text, json_t *stamp, const row_list *rows) {
         json_object_del(row, "per_family_instance_index");
         make_integers(row);
         const bench_row *timed = find_row(rows, results_name(row));
-        if (timed && timed->variant && !timed->variant->chosen)
+        if (timed && is_only_named(timed))
             json_object_set_new(row, "only_named", json_true());
         json_object_update(row, stamp);
     }

@@ -8,8 +8,9 @@
 #include "bench/sweeps.h"
 
 /* The rows that `text`, a run's JSON, holds, each with the keys of `stamp` added, and with
- * "only_named" where it is of a variant that runs only when named; NULL: it is not JSON (said on
- * stderr). The stamp says where a row comes from, since a file may hold rows of several runs. */
+ * "only_named" where it is of a variant that runs only when named, or of the Transformer; NULL: it
+ * is not JSON (said on stderr). The stamp says where a row comes from, since a file may hold rows
+ * of several runs. */
 json_t *results_parse(const char *text, json_t *stamp, const row_list *rows);
 /* Put a run into the file at `path`: as a whole where `all`, else each row in the place of the old
  * one of its name, or where the order of `rows` has it. Folders are made. false: could not be

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "bench/device.h"
+#include "bench/models.h"
 #include "core/memory.h"
 #include "verify/device.h"
 
@@ -45,7 +46,7 @@ bool runner_open(bench_runner *runner, tnl_context *context, bool quick, uint64_
     return runner->curve != NULL;
 }
 
-static void drop_problem(bench_runner *runner) {
+void runner_drop_problem(bench_runner *runner) {
     rotation_free(&runner->rotation);
     if (runner->problem_number != NO_PROBLEM)
         problem_free(&runner->problem);
@@ -53,29 +54,29 @@ static void drop_problem(bench_runner *runner) {
 }
 
 void runner_close(bench_runner *runner) {
-    drop_problem(runner);
+    models_drop(runner);
+    runner_drop_problem(runner);
     yardsticks_free(&runner->yardsticks);
     free(runner->curve);
 }
 
 /* ---- why a row has no time ----------------------------------------------------------------- */
 
-static void skip(const bench_job *job, shim_state *state, const char *reason) {
+void job_skip(const bench_job *job, shim_state *state, const char *reason) {
     char text[1200];
     snprintf(text, sizeof text, "skipped: %s", reason);
     shim_skip(state, text);
     job->runner->skipped++;
 }
 
-static void fail(const bench_job *job, shim_state *state, const char *reason) {
+void job_fail(const bench_job *job, shim_state *state, const char *reason) {
     char text[1200];
     snprintf(text, sizeof text, "failed: %s", reason);
     shim_skip(state, text);
     job->runner->failed++;
 }
 
-/* Whether there is memory for so many bytes more, of `needed` in all. */
-static bool fits(const bench_job *job, shim_state *state, double bytes, double needed) {
+bool job_fits(const bench_job *job, shim_state *state, double bytes, double needed) {
     double available = device_free_memory(job->runner->context);
     if (bytes <= available)
         return true;
@@ -83,7 +84,7 @@ static bool fits(const bench_job *job, shim_state *state, double bytes, double n
     snprintf(text, sizeof text, "needs %.0f bytes of memory, %.0f are left for it", needed,
              needed - bytes + available);
     shim_counter(state, "needed_bytes", needed);
-    skip(job, state, text);
+    job_skip(job, state, text);
     return false;
 }
 
@@ -107,18 +108,17 @@ static bool patient(const bench_job *job, shim_state *state) {
     snprintf(text, sizeof text,
              "going by the sizes before, one launch would take %.2g s, over %g s", seconds,
              job->runner->patience);
-    skip(job, state, text);
+    job_skip(job, state, text);
     return false;
 }
 
-/* Whether the launch itself, tried, is within one's patience. */
-static bool within_patience(const bench_job *job, shim_state *state, const bench_work *work) {
-    const double patience = job->runner->patience;
+bool job_is_within(const bench_job *job, shim_state *state, const bench_work *work,
+                   double patience) {
     if (measure_is_within(job->runner->meter, work, patience))
         return true;
     char text[64];
     snprintf(text, sizeof text, "one launch takes over %g s", patience);
-    skip(job, state, text);
+    job_skip(job, state, text);
     return false;
 }
 
@@ -174,7 +174,7 @@ static bool take_samples(const bench_job *job, shim_state *state, const bench_wo
             status = measure_sample(meter, bare, bare_taken);
     }
     if (status != TNL_OK)
-        fail(job, state, tnl_context_error(job->runner->context));
+        job_fail(job, state, tnl_context_error(job->runner->context));
     return status == TNL_OK;
 }
 
@@ -197,19 +197,37 @@ static void count_bare(shim_state *state, const bench_samples *bare, double seco
 }
 
 /* The times that the row's bytes and operations need by the yardsticks, as shares of its own. A
- * copy of the same size is measured cold, so it is no match for a warm row. */
+ * copy of the same size is measured cold, so it is no match for a warm row; a model's bytes are so
+ * many that the copy rate says the same. */
 static void count_shares(bench_runner *runner, const bench_row *row, double seconds,
                          shim_state *state) {
     const bench_yardsticks *rate = &runner->yardsticks;
     if (rate->copy_rate > 0)
         shim_counter(state, "copy_share", row->bytes / rate->copy_rate / seconds);
-    const double gemm_rate = rate->gemm_rate[row->kind == ROW_GEMM ? row->type : row->spec.type];
+    const double gemm_rate =
+        rate->gemm_rate[row->kind == ROW_OPERATOR ? row->spec.type : row->type];
     if (gemm_rate > 0 && row->flops > 0)
         shim_counter(state, "gemm_share", row->flops / gemm_rate / seconds);
+    const bool alike = !row->warm && row->kind != ROW_MODEL;
     const bench_samples *copy =
-        row->warm ? NULL : yardsticks_copy(&runner->yardsticks, copy_size(row->bytes));
+        alike ? yardsticks_copy(&runner->yardsticks, copy_size(row->bytes)) : NULL;
     if (copy)
         shim_counter(state, "copy_share_same_size", summarize(copy).median / seconds);
+}
+
+bool job_time(const bench_job *job, shim_state *state, const bench_work *work) {
+    bench_runner *runner = job->runner;
+    bench_samples bare_taken = {0};
+    bench_work bare = make_bare(runner, job->row);
+    const bool taken = take_samples(job, state, work, &bare, &bare_taken);
+    if (bare.launch)
+        bench_device_of(runner->context)->standards->bare_free(&bare);
+    if (!taken)
+        return false;
+    const double seconds = shim_summary(state).median;
+    count_shares(runner, job->row, seconds, state);
+    count_bare(state, &bare_taken, seconds);
+    return true;
 }
 
 static void time_launch(const bench_job *job, shim_state *state, row_launch *launch) {
@@ -226,20 +244,12 @@ static void time_launch(const bench_job *job, shim_state *state, row_launch *lau
     }
     work.memory[work.memory_count].start = launch->workspace;
     work.memory[work.memory_count++].bytes = launch->workspace_bytes;
-    if (!within_patience(job, state, &work))
+    if (!job_is_within(job, state, &work, runner->patience))
         return;
-    bench_samples bare_taken = {0};
-    bench_work bare = make_bare(runner, row);
-    const bool taken = take_samples(job, state, &work, &bare, &bare_taken);
-    if (bare.launch)
-        bench_device_of(runner->context)->standards->bare_free(&bare);
-    if (!taken)
+    if (!job_time(job, state, &work))
         return;
-    double seconds = shim_summary(state).median;
     if (!row->warm)
-        remember(&runner->curve[row->curve], row->size, seconds);
-    count_shares(runner, row, seconds, state);
-    count_bare(state, &bare_taken, seconds);
+        remember(&runner->curve[row->curve], row->size, shim_summary(state).median);
     const int launches = runner->meter->launches(&work);
     if (launches >= 0)
         shim_counter(state, "launches", launches / (row->warm ? work.rounds : 1));
@@ -250,12 +260,12 @@ static bool have_problem(const bench_job *job, shim_state *state) {
     bench_runner *runner = job->runner;
     if (runner->problem_number == job->row->problem)
         return true;
-    drop_problem(runner);
+    runner_drop_problem(runner);
     double bytes = problem_bytes(&job->row->spec);
-    if (!fits(job, state, bytes, bytes))
+    if (!job_fits(job, state, bytes, bytes))
         return false;
     if (!problem_make(&job->row->spec, runner->context, &runner->problem)) {
-        fail(job, state, "out of memory for the tensors");
+        job_fail(job, state, "out of memory for the tensors");
         return false;
     }
     runner->problem_number = job->row->problem;
@@ -272,10 +282,11 @@ static bool have_rotation(const bench_job *job, shim_state *state) {
     device_describe(runner->context, &description);
     const int count = rotation_count(spec, description.cache);
     const double bytes = problem_bytes(spec);
-    if (runner->rotation.count != count && !fits(job, state, count * bytes, (count + 1) * bytes))
+    if (runner->rotation.count != count &&
+        !job_fits(job, state, count * bytes, (count + 1) * bytes))
         return false;
     if (!rotation_make(&runner->rotation, spec, count, runner->context)) {
-        fail(job, state, "out of memory for the tensors");
+        job_fail(job, state, "out of memory for the tensors");
         return false;
     }
     return true;
@@ -287,14 +298,15 @@ static bool have_workspace_size(const bench_job *job, shim_state *state, size_t 
     tnl_status status =
         problem_workspace(&runner->problem, runner->context, job->row->variant->name, bytes);
     if (status != TNL_OK) {
-        (status == TNL_UNSUPPORTED ? skip : fail)(job, state, tnl_context_error(runner->context));
+        (status == TNL_UNSUPPORTED ? job_skip : job_fail)(job, state,
+                                                          tnl_context_error(runner->context));
         return false;
     }
     shim_counter(state, "bytes", job->row->bytes);
     if (job->row->flops > 0)
         shim_counter(state, "flops", job->row->flops);
     shim_counter(state, "peak_bytes", job->row->output_bytes + (double)*bytes);
-    return fits(job, state, (double)*bytes, problem_bytes(&job->row->spec) + (double)*bytes);
+    return job_fits(job, state, (double)*bytes, problem_bytes(&job->row->spec) + (double)*bytes);
 }
 
 static void run_operator(const bench_job *job, shim_state *state) {
@@ -309,7 +321,7 @@ static void run_operator(const bench_job *job, shim_state *state) {
     if (launch.workspace_bytes > 0) {
         launch.workspace = tnl_memory_allocate(runner->context->device, launch.workspace_bytes);
         if (!launch.workspace) {
-            fail(job, state, "out of memory for the workspace");
+            job_fail(job, state, "out of memory for the workspace");
             return;
         }
     }
@@ -333,12 +345,12 @@ static const bench_samples *samples_of(bench_yardsticks *yardsticks, const bench
 static void run_yardstick(const bench_job *job, shim_state *state) {
     bench_runner *runner = job->runner;
     const bench_row *row = job->row;
-    drop_problem(runner);
+    runner_drop_problem(runner);
     yardsticks_measure_rates(&runner->yardsticks);
     const bench_samples *taken = samples_of(&runner->yardsticks, row);
     if (!taken) {
         shim_counter(state, "needed_bytes", row->bytes);
-        skip(job, state, "not enough memory");
+        job_skip(job, state, "not enough memory");
         return;
     }
     for (int i = 0; shim_next(state); i++)
@@ -376,8 +388,12 @@ void run_row(shim_state *state, void *data) {
     bench_runner *runner = job->runner;
     if (runner->progress)
         show_progress(runner, job->row);
+    if (job->row->kind != ROW_MODEL)
+        models_drop(runner);
     if (job->row->kind == ROW_OPERATOR)
         run_operator(job, state);
+    else if (job->row->kind == ROW_MODEL)
+        run_model(job, state);
     else
         run_yardstick(job, state);
     runner->done++;

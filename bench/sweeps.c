@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "bench/device.h"
+#include "bench/models.h"
 #include "core/context.h"
 
 /* A quick run takes the first sizes of each sweep, and of them those that move so little. */
@@ -19,7 +20,7 @@ enum { QUICK_SIZES = 3, QUICK_MIB = 128 };
 
 /* ---- a row -------------------------------------------------------------------------------- */
 
-static bench_row *add_row(row_list *list) {
+bench_row *rows_add(row_list *list) {
     if (list->count == list->capacity) {
         int capacity = list->capacity ? 2 * list->capacity : 256;
         bench_row *grown = realloc(list->row, (size_t)capacity * sizeof *grown);
@@ -62,13 +63,13 @@ static bare_gemms bare_gemms_of(const problem_spec *spec) {
     const gemm_size up = {spec->type, m, g, width}, down = {spec->type, m, width, g};
     switch (spec->op) {
     case TNL_SGLU_GATE:
-        return (bare_gemms){{up, up}, 2, false};
+        return (bare_gemms){.gemm = {up, up}, .count = 2};
     case TNL_SGLU_DOWN:
-        return (bare_gemms){{down}, 1, false};
+        return (bare_gemms){.gemm = {down}, .count = 1};
     case TNL_SGLU_FORWARD:
-        return (bare_gemms){{up, up, down}, 3, true};
+        return (bare_gemms){.gemm = {up, up, down}, .count = 3, .product = true};
     case TNL_QKVU_PROJECTION_FORWARD:
-        return (bare_gemms){{{spec->type, m, spec->dim[DIM_K], width}}, 1, false};
+        return (bare_gemms){.gemm = {{spec->type, m, spec->dim[DIM_K], width}}, .count = 1};
     default:
         return (bare_gemms){.count = 0};
     }
@@ -135,7 +136,7 @@ static bool add_variants(const row_maker *maker, int64_t size, int first_curve, 
         if (variant->op != spec.op || variant->device != maker->device || !variant->kernel ||
             !(variant->types >> spec.type & 1))
             continue;
-        bench_row *row = add_row(maker->list);
+        bench_row *row = rows_add(maker->list);
         if (!row)
             return false;
         row->kind = ROW_OPERATOR;
@@ -194,7 +195,7 @@ static bool add_copy(row_list *list, double bytes) {
     for (int i = 0; i < list->count; i++)
         if (list->row[i].kind == ROW_COPY && list->row[i].bytes == bytes)
             return true;
-    bench_row *row = add_row(list);
+    bench_row *row = rows_add(list);
     if (!row)
         return false;
     row->kind = ROW_COPY;
@@ -210,7 +211,7 @@ static bool add_gemm(row_list *list, const bench_standards *standards, tnl_type 
         if (old->kind == ROW_GEMM && old->type == type && old->m == m && old->n == n && old->k == k)
             return true;
     }
-    bench_row *row = add_row(list);
+    bench_row *row = rows_add(list);
     if (!row)
         return false;
     row->kind = ROW_GEMM;
@@ -238,7 +239,7 @@ static bool add_gemms(row_list *list, const bench_standards *standards, const pr
 }
 
 static bool add_empty(row_list *list, const bench_standards *standards) {
-    bench_row *row = standards->empty ? add_row(list) : NULL;
+    bench_row *row = standards->empty ? rows_add(list) : NULL;
     if (row) {
         row->kind = ROW_EMPTY;
         snprintf(row->name, sizeof row->name, "empty/kernel");
@@ -271,8 +272,9 @@ bool rows_make(const tnl_context *context, bool quick, uint64_t seed, row_list *
     for (maker.sweep = device->sweeps; made && maker.sweep->varies != DIM_NONE; maker.sweep++)
         made = add_sweep(&maker);
     made = made && add_yardsticks(list, device->standards, &operators);
+    made = made && models_add(&operators, context->device, quick);
     for (int i = 0; made && i < operators.count; i++) {
-        bench_row *row = add_row(list);
+        bench_row *row = rows_add(list);
         made = row != NULL;
         if (row)
             *row = operators.row[i];

@@ -28,11 +28,12 @@ typedef struct gemm_size {
 /* The GEMMs that an operator is made of, bare, launched one after another. `product`: with the
  * elementwise product of the first two's results, in its own kernel, as the third's left operand.
  */
-enum { BARE_GEMMS_MAX = 3 };
+enum { BARE_GEMMS_MAX = 5 };
 typedef struct bare_gemms {
     gemm_size gemm[BARE_GEMMS_MAX];
     int count;
     bool product;
+    int repeats; /* all of them so many times, one layer of a model after another; 0: once */
 } bare_gemms;
 
 /* How one kind of device does what is measured, and at which size the rates are taken. */
@@ -42,6 +43,9 @@ typedef struct bench_standards {
     tnl_type main_type;  /* the one whose rate stands for the device */
     double copy_rate_bytes;
     int64_t gemm_rate_size; /* m = n = k */
+    /* Random numbers, even from -size to size, into the device's memory. */
+    bool (*fill)(const tnl_context *, void *memory, tnl_type, size_t count, float size,
+                 uint64_t seed);
     /* The better of two ways to copy so many bytes. */
     tnl_status (*copy)(const bench_yardsticks *, size_t bytes, bench_samples *);
     tnl_status (*gemm)(const bench_yardsticks *, const gemm_size *, bench_samples *);

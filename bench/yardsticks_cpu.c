@@ -18,18 +18,26 @@
 #endif
 
 /* Not zeros: equal pages might share memory. */
-static void fill(void *memory, size_t bytes, uint64_t seed, bool floats) {
-    uint64_t *word = memory;
-    float *number = memory;
+static void fill_words(uint64_t *to, size_t count, uint64_t seed) {
 #pragma omp parallel for
-    for (size_t i = 0; i < bytes / 8; i++) {
-        if (floats) {
-            number[2 * i] = (float)random_uniform(seed, 0, 2 * i) - 0.5f;
-            number[2 * i + 1] = (float)random_uniform(seed, 0, 2 * i + 1) - 0.5f;
-        } else {
-            word[i] = random_bits(seed, 0, i);
-        }
-    }
+    for (size_t i = 0; i < count; i++)
+        to[i] = random_bits(seed, 0, i);
+}
+
+/* Beyond so many, the same again, of which a copy is made sooner. */
+static bool fill(const tnl_context *context, void *memory, tnl_type type, size_t count, float size,
+                 uint64_t seed) {
+    (void)context;
+    (void)type; /* the CPU's rows have only one */
+    const size_t most = (size_t)1 << 22, made = count < most ? count : most;
+    float *to = memory;
+#pragma omp parallel for
+    for (size_t i = 0; i < made; i++)
+        to[i] = size * (2 * (float)random_uniform(seed, 0, i) - 1);
+#pragma omp parallel for
+    for (size_t i = most; i < count; i += most)
+        memcpy(to + i, to, sizeof *to * (count - i < most ? count - i : most));
+    return true;
 }
 
 /* ---- copies ------------------------------------------------------------------------------- */
@@ -104,8 +112,8 @@ static tnl_status copy_samples(const bench_yardsticks *yardsticks, size_t bytes,
     copy.from = from;
     tnl_status status = TNL_OUT_OF_MEMORY;
     if (copy.from && copy.to) {
-        fill(from, copy.bytes, yardsticks->seed, false);
-        fill(copy.to, copy.bytes, yardsticks->seed + 1, false);
+        fill_words((uint64_t *)from, copy.bytes / 8, yardsticks->seed);
+        fill_words((uint64_t *)copy.to, copy.bytes / 8, yardsticks->seed + 1);
         status = measure_copy(yardsticks, &copy, taken);
     }
     tnl_memory_free(TNL_CPU, from);
@@ -140,8 +148,9 @@ static tnl_status gemm_samples(const bench_yardsticks *yardsticks, const gemm_si
                       .k = (int)size->k};
     tnl_status status = TNL_OUT_OF_MEMORY;
     if (gemm.a && gemm.b && gemm.c) {
-        fill(gemm.a, a, yardsticks->seed, true);
-        fill(gemm.b, b, yardsticks->seed + 1, true);
+        fill(yardsticks->context, gemm.a, TNL_FLOAT32, a / sizeof(float), 0.5f, yardsticks->seed);
+        fill(yardsticks->context, gemm.b, TNL_FLOAT32, b / sizeof(float), 0.5f,
+             yardsticks->seed + 1);
         bench_work work = {.launch = multiply,
                            .data = &gemm,
                            .memory = {{gemm.a, a}, {gemm.b, b}, {gemm.c, c}},
@@ -159,5 +168,6 @@ const bench_standards bench_standards_cpu = {.gemm_name = "blas",
                                              .main_type = TNL_FLOAT32,
                                              .copy_rate_bytes = 2048.0 * 1048576,
                                              .gemm_rate_size = 3072,
+                                             .fill = fill,
                                              .copy = copy_samples,
                                              .gemm = gemm_samples};

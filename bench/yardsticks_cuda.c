@@ -15,11 +15,10 @@ static tnl_status status_of(int error) {
     return error == cudaSuccess ? TNL_OK : TNL_DEVICE_ERROR;
 }
 
-static bool fill(const bench_yardsticks *yardsticks, void *memory, tnl_type type, size_t count,
+static bool fill(const tnl_context *context, void *memory, tnl_type type, size_t count, float size,
                  uint64_t seed) {
-    return bench_queue_fill(memory, type, count, yardsticks->seed + seed,
-                            yardsticks->context->stream) == cudaSuccess &&
-           tnl_memory_synchronize(yardsticks->context);
+    return bench_queue_fill(memory, type, count, size, seed, context->stream) == cudaSuccess &&
+           tnl_memory_synchronize(context);
 }
 
 /* ---- copies ------------------------------------------------------------------------------- */
@@ -63,7 +62,9 @@ static tnl_status copy_samples(const bench_yardsticks *yardsticks, size_t bytes,
                       .stream = yardsticks->context->stream,
                       .bytes = bytes};
     tnl_status status = TNL_OUT_OF_MEMORY;
-    if (copy.to && copy.from && fill(yardsticks, copy.from, TNL_FLOAT32, bytes / sizeof(float), 0))
+    if (copy.to && copy.from &&
+        fill(yardsticks->context, copy.from, TNL_FLOAT32, bytes / sizeof(float), 0.5f,
+             yardsticks->seed))
         status = measure_copy(yardsticks, &copy, taken);
     tnl_memory_free(TNL_CUDA, copy.to);
     tnl_memory_free(TNL_CUDA, copy.from);
@@ -86,6 +87,7 @@ const bench_standards bench_standards_cuda = {.gemm_name = "cublas",
                                               .main_type = TNL_BFLOAT16,
                                               .copy_rate_bytes = 8192.0 * 1048576,
                                               .gemm_rate_size = 8192,
+                                              .fill = fill,
                                               .copy = copy_samples,
                                               .gemm = gemms_cuda_samples,
                                               .bare_make = gemms_cuda_make,

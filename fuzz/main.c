@@ -1,7 +1,7 @@
 /*
  * tnl-fuzz: feeds the fuzz target with damaged inputs, where libFuzzer is not there to do it.
  *
- *     tnl-fuzz [--seconds=N | --inputs=N] [--seed=N]
+ *     tnl-fuzz [--seconds=N | --inputs=N] [--seed=N] [--results=DIR]
  *
  * Each input starts as a good one and is changed some times: bytes, stretches, numbers, words of
  * the formats. In a .safetensors file the header's length is mostly set right afterwards, so that
@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fuzz/record.h"
 #include "fuzz/target.h"
 #include "verify/random.h"
 
@@ -252,14 +253,26 @@ static void keep_input(int signal_number) {
     raise(signal_number);
 }
 
-static bool parse(int argc, char **argv, unsigned long long *inputs, double *limit) {
+/* How long, or for how many inputs; and where the record goes, NULL: nowhere. */
+typedef struct settings {
+    unsigned long long inputs;
+    double limit;
+    const char *results;
+} settings;
+
+static bool parse(int argc, char **argv, settings *s) {
     static const struct option options[] = {{"seconds", required_argument, NULL, 's'},
                                             {"inputs", required_argument, NULL, 'i'},
                                             {"seed", required_argument, NULL, 'r'},
+                                            {"results", required_argument, NULL, 'o'},
                                             {0}};
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (option == '?')
             return false;
+        if (option == 'o') {
+            s->results = optarg;
+            continue;
+        }
         char *end;
         const double value = strtod(optarg, &end);
         if (end == optarg || *end || !(value >= 0 && value < 1e18)) {
@@ -267,39 +280,46 @@ static bool parse(int argc, char **argv, unsigned long long *inputs, double *lim
             return false;
         }
         if (option == 's')
-            *limit = value;
+            s->limit = value;
         else if (option == 'i')
-            *inputs = (unsigned long long)value;
+            s->inputs = (unsigned long long)value;
         else
             seed = (uint64_t)value;
     }
     return optind == argc;
 }
 
+/* Feed inputs, a thousand between two looks at the clock; the seconds they took. */
+static double feed(const settings *s, unsigned long long *done) {
+    struct timespec begin, now;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    double seconds = 0;
+    while (s->inputs ? *done < s->inputs : seconds < s->limit) {
+        for (int i = 0; i < 1000; i++) {
+            make_input();
+            LLVMFuzzerTestOneInput(input.bytes, input.size);
+        }
+        *done += 1000;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        seconds =
+            (double)(now.tv_sec - begin.tv_sec) + 1e-9 * (double)(now.tv_nsec - begin.tv_nsec);
+    }
+    return seconds;
+}
+
 int main(int argc, char **argv) {
     static const int signals[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
-    unsigned long long inputs = 0, done = 0;
-    double limit = 60;
-    struct timespec begin, now;
-    if (!parse(argc, argv, &inputs, &limit)) {
-        fputs("usage: tnl-fuzz [--seconds=60] [--inputs=N, whatever time they take] [--seed=1]\n",
+    settings s = {.limit = 60};
+    unsigned long long done = 0;
+    if (!parse(argc, argv, &s)) {
+        fputs("usage: tnl-fuzz [--seconds=60] [--inputs=N, whatever time they take] [--seed=1]\n"
+              "                [--results=DIR, where DIR/<device>/fuzz.json is written]\n",
               stderr);
         return 2;
     }
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
         signal(signals[i], keep_input);
-    clock_gettime(CLOCK_MONOTONIC, &begin);
-    double seconds = 0;
-    while (inputs ? done < inputs : seconds < limit) {
-        for (int i = 0; i < 1000; i++) {
-            make_input();
-            LLVMFuzzerTestOneInput(input.bytes, input.size);
-        }
-        done += 1000;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        seconds =
-            (double)(now.tv_sec - begin.tv_sec) + 1e-9 * (double)(now.tv_nsec - begin.tv_nsec);
-    }
+    const double seconds = feed(&s, &done);
     printf("%llu inputs in %.1f s, no finding\n", done, seconds);
-    return 0;
+    return s.results && !fuzz_record(s.results, done, seconds, seed);
 }

@@ -199,6 +199,8 @@ uint64_t tnl_checkpoint_hash(const tnl_checkpoint *checkpoint) {
     for (size_t i = 0; i < checkpoint->weight_count; i++) {
         const tnl_weight *weight = &checkpoint->weight[i];
         hash = tnl_hash(hash, weight->name, strlen(weight->name));
+        if (!weight->stored) /* a model without files */
+            continue;
         hash = tnl_hash(hash, weight->stored->type, strlen(weight->stored->type));
         hash = tnl_hash(hash, weight->shape, sizeof weight->shape);
         hash = tnl_hash(hash, weight->stored->data, weight->stored->bytes);

@@ -1,7 +1,8 @@
 /*
  * Opening a model. Each weight becomes a tensor of the model's type: on a CPU the mapped file
  * itself where type and alignment allow, otherwise a copy, converted on the host in pieces, in one
- * allocation on the device, which also has the angles and slopes, both float32.
+ * allocation on the device, which also has the angles and slopes, both float32. A model without a
+ * checkpoint has all its weights there, and somebody else fills them.
  */
 #include "model/model.h"
 
@@ -23,9 +24,11 @@ typedef struct loader {
     tnl_model *model;
     tnl_context *context;
     const tnl_model_options *options;
-    char *next;   /* in the model's memory; NULL while sizes are added up */
-    void *piece;  /* host memory for a piece where the device's can't be written */
-    size_t bytes; /* taken of the model's memory */
+    tnl_weight_fill *fill; /* in a checkpoint's place; NULL: there is one */
+    void *user;            /* fill's */
+    char *next;            /* in the model's memory; NULL while sizes are added up */
+    void *piece;           /* host memory for a piece where the device's can't be written */
+    size_t bytes;          /* taken of the model's memory */
     size_t done, total;
 } loader;
 
@@ -67,28 +70,34 @@ static bool send(loader *l, void *to, tnl_type type, const tnl_safetensors_tenso
 
 /* ---- weights ------------------------------------------------------------------------------ */
 
-/* The tensor of a weight: in the file where `in_place`, else taken from the model's memory, and
- * sent there once there is some. */
+/* Whether a weight of this type is used where its file is mapped. */
+static bool is_in_place(const loader *l, const tnl_safetensors_tensor *stored, tnl_type type) {
+    return stored && l->model->device == TNL_CPU && tnl_stored_type(stored) == type &&
+           (uintptr_t)stored->data % tnl_type_size(type) == 0;
+}
+
+/* The tensor of a weight: in the file, or taken from the model's memory, and sent or filled there
+ * once there is some. */
 static bool load_weight(loader *l, const tnl_weight *weight, tnl_tensor *tensor) {
     const tnl_type type = weight->kind == TNL_WEIGHT_THETA ? TNL_FLOAT32 : l->model->type;
     const tnl_safetensors_tensor *stored = weight->stored;
-    const size_t size = tnl_type_size(type);
     /* [h,1,d] is [h,d]. */
     const int64_t columns = weight->rank == 3 ? weight->shape[2] : weight->shape[1];
-    *tensor = tnl_2d(stored->data, type, weight->shape[0], columns);
-    const size_t bytes = size * (size_t)(tensor->shape[0] * tensor->shape[1]);
+    *tensor = tnl_2d(stored ? stored->data : NULL, type, weight->shape[0], columns);
+    const size_t bytes = tnl_type_size(type) * (size_t)(tensor->shape[0] * tensor->shape[1]);
     if (!l->next) {
         l->model->weight_bytes += bytes;
-        l->total += stored->bytes;
+        l->total += stored ? stored->bytes : 0;
     }
-    if (l->model->device == TNL_CPU && tnl_stored_type(stored) == type &&
-        (uintptr_t)stored->data % size == 0) {
+    if (is_in_place(l, stored, type)) {
         if (l->next)
             report_progress(l, stored->bytes);
         return true;
     }
     tensor->data = take(l, bytes);
-    return !tensor->data || send(l, tensor->data, type, stored);
+    if (!tensor->data)
+        return true;
+    return stored ? send(l, tensor->data, type, stored) : l->fill(l->user, tensor);
 }
 
 static bool load_slopes(loader *l, int layer, tnl_tensor *tensor) {
@@ -185,30 +194,37 @@ static tnl_status choose_type(tnl_model *model, tnl_context *context, tnl_type w
         return tnl_fail(context, TNL_UNSUPPORTED,
                         "tnl_model_open: type is %s, expected one that the %s has rows for",
                         tnl_type_name(wanted), context->device == TNL_CPU ? "CPU" : "CUDA device");
-    const tnl_type stored = tnl_stored_type(model->checkpoint.weight[0].stored);
+    const tnl_safetensors_tensor *first = model->checkpoint.weight[0].stored;
+    const tnl_type stored = first ? tnl_stored_type(first) : TNL_FLOAT32;
     model->type = is_float ? wanted : has_rows(context, stored) ? stored : TNL_FLOAT32;
     return TNL_OK;
 }
 
-static tnl_status open_model(tnl_context *context, const char *directory,
-                             const tnl_model_options *options, tnl_model *model) {
-    char error[768];
-    model->device = context->device;
-    model->index = context->index;
-    if (!tnl_checkpoint_open(&model->checkpoint, directory, error, sizeof error))
-        return tnl_fail(context, TNL_FILE_ERROR, "%s", error);
-    tnl_status status = choose_type(model, context, options ? options->type : TNL_NO_TYPE);
+/* The weights of the loader's model, whose checkpoint says which there are. */
+static tnl_status load_on_device(loader *l) {
+    tnl_context *context = l->context;
+    l->model->device = context->device;
+    l->model->index = context->index;
+    tnl_status status = choose_type(l->model, context, l->options ? l->options->type : TNL_NO_TYPE);
     if (status != TNL_OK)
         return status;
     int previous;
     status = tnl_enter_device(context, &previous);
     if (status != TNL_OK)
         return status;
-    loader l = {.model = model, .context = context, .options = options};
-    status = load(&l);
-    free(l.piece);
+    status = load(l);
+    free(l->piece);
     tnl_leave_device(context, previous);
     return status;
+}
+
+static tnl_status open_model(tnl_context *context, const char *directory,
+                             const tnl_model_options *options, tnl_model *model) {
+    char error[768];
+    if (!tnl_checkpoint_open(&model->checkpoint, directory, error, sizeof error))
+        return tnl_fail(context, TNL_FILE_ERROR, "%s", error);
+    loader l = {.model = model, .context = context, .options = options};
+    return load_on_device(&l);
 }
 
 tnl_status tnl_model_open(tnl_context *context, const char *directory,
@@ -225,6 +241,27 @@ tnl_status tnl_model_open(tnl_context *context, const char *directory,
     if (!made)
         return tnl_fail(context, TNL_OUT_OF_MEMORY, "tnl_model_open: out of memory");
     const tnl_status status = open_model(context, directory, options, made);
+    if (status == TNL_OK)
+        *model = made;
+    else
+        tnl_model_close(made);
+    return status;
+}
+
+tnl_status tnl_model_make(tnl_context *context, const tnl_config *config, tnl_type type,
+                          tnl_weight_fill *fill, void *user, tnl_model **model) {
+    const tnl_model_options options = {.type = type};
+    *model = NULL;
+    tnl_model *made = calloc(1, sizeof *made);
+    if (!made)
+        return tnl_fail(context, TNL_OUT_OF_MEMORY, "tnl_model_make: out of memory");
+    tnl_checkpoint *checkpoint = &made->checkpoint;
+    checkpoint->config = *config;
+    checkpoint->weight = tnl_list_weights(config, &checkpoint->weight_count);
+    loader l = {.model = made, .context = context, .options = &options, .fill = fill, .user = user};
+    const tnl_status status =
+        checkpoint->weight ? load_on_device(&l)
+                           : tnl_fail(context, TNL_OUT_OF_MEMORY, "tnl_model_make: out of memory");
     if (status == TNL_OK)
         *model = made;
     else

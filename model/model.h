@@ -24,4 +24,14 @@ struct tnl_model {
     _Atomic(uint64_t) hash; /* 0: not computed yet */
 };
 
+/* Makes the content of a weight, a matrix on the device; false: it could not. */
+typedef bool tnl_weight_fill(void *user, const tnl_tensor *weight);
+
+/* A model without a checkpoint, for measurements: of any configuration that config.json could say
+ * (tie TNL_TIE_NO or TNL_TIE_YES), its weights by `fill`, one after the other. It has no hash of
+ * its own, so that its states are not to be saved. Closed as any other; *model is NULL on failure.
+ */
+tnl_status tnl_model_make(tnl_context *context, const tnl_config *config, tnl_type type,
+                          tnl_weight_fill *fill, void *user, tnl_model **model);
+
 #endif

@@ -14,7 +14,10 @@
 #include <string.h>
 
 #include "plots/sweep.h"
+#include "plots/targets.h"
 #include "plots/text.h"
+
+enum { EACH_SWEEP = -1 };
 
 struct claim;
 /* Judges a curve and writes the claim's row of the table for it. */
@@ -24,16 +27,18 @@ typedef void judge_function(FILE *file, const struct claim *claim, const struct 
 struct claim {
     const char *words, *place;
     const struct figure *figure;
-    int sweep;
+    int sweep; /* or EACH_SWEEP, of those that have rows */
     measure *y;
     judge_function *judge;
     bool of_baseline; /* is about the baseline itself, and not about what is held against it */
     double wanted;    /* the gain or the exponent claimed */
     double tolerance; /* of the exponent: times scatter, bytes are counted */
     double at;        /* the x at which it is claimed */
+    double from;      /* and the one that it is held against there */
 };
 
-static judge_function judge_gain, judge_large_gain, judge_gain_at, judge_growth;
+static judge_function judge_gain, judge_large_gain, judge_gain_at, judge_growth, judge_constant,
+    judge_larger;
 
 static const struct claim claims[] = {
     {"Lightning Attention is at least 2× faster", "Section 4.1, Figure 3 left", &figure3, 0,
@@ -53,13 +58,23 @@ static const struct claim claims[] = {
     {"SRMSNorm's backward pass gains significantly at larger dimensions",
      "Section 4.1, Figure 2 lower right", &figure2, BACKWARD_BY_D, measure_time, judge_large_gain,
      .wanted = 1.2},
+    {"A token takes the same time at position 65536 as at 1024", "Section 3.3, Figure 4 left",
+     &figure4, EACH_SWEEP, measure_time, judge_constant, .tolerance = 0.02, .at = 65536,
+     .from = 1024},
+    {"A Transformer's takes longer", "Section 3.3, Figure 4 left", &figure4, EACH_SWEEP,
+     measure_time, judge_larger, .of_baseline = true, .tolerance = 0.02, .at = 65536, .from = 1024},
+    {"Memory is the same at position 65536 as at 1024", "Section 3.3, Figure 4 right", &figure4,
+     EACH_SWEEP, measure_memory, judge_constant, .tolerance = 0.02, .at = 65536, .from = 1024},
+    {"A Transformer's memory grows", "Section 3.3, Figure 4 right", &figure4, EACH_SWEEP,
+     measure_memory, judge_larger, .of_baseline = true, .tolerance = 0.02, .at = 65536,
+     .from = 1024},
 };
 
 /* The sweeps shown below the verdicts. */
 static const struct evidence {
     const char *title;
     const struct figure *figure;
-    int sweep;
+    int sweep; /* or EACH_SWEEP, of those that have rows */
     measure *y;
     text (*format)(double);
 } evidences[] = {
@@ -73,14 +88,27 @@ static const struct evidence {
      format_time},
 };
 
+/* And those shown where there are rows. */
+static const struct evidence model_evidences[] = {
+    {"Decoding, 385M: time a token", &figure4, DECODE_385M, measure_time, format_time},
+    {"Decoding, 385M: memory", &figure4, DECODE_385M, measure_memory, format_bytes},
+    {"Decoding, 1B: time a token", &figure4, DECODE_1B, measure_time, format_time},
+    {"Decoding, 1B: memory", &figure4, DECODE_1B, measure_memory, format_bytes},
+    {"Decoding, 7B: time a token", &figure4, DECODE_7B, measure_time, format_time},
+    {"Decoding, 7B: memory", &figure4, DECODE_7B, measure_memory, format_bytes},
+    {"Decoding, a small model: time a token", &figure4, DECODE_SMALL, measure_time, format_time},
+    {"Decoding, a small model: memory", &figure4, DECODE_SMALL, measure_memory, format_bytes},
+};
+
 enum verdict { NOT_MEASURED, DOES_NOT_HOLD, HOLDS };
 
 __attribute__((format(printf, 5, 6))) static void
 write_verdict(FILE *file, const struct claim *claim, const char *variant, enum verdict verdict,
               const char *format, ...) {
     static const char *const words[] = {"not measured", "does not hold", "holds"};
-    fprintf(file, "| %s | %s | `%s` | **%s** | ", claim->words, claim->place, variant,
-            words[verdict]);
+    const char *label = claim->sweep >= 0 ? claim->figure->sweep[claim->sweep].label : NULL;
+    fprintf(file, "| %s | %s | `%s`%s%s | **%s** | ", claim->words, claim->place, variant,
+            label ? " " : "", label ? label : "", words[verdict]);
     va_list arguments;
     va_start(arguments, format);
     vfprintf(file, format, arguments);
@@ -183,7 +211,52 @@ static void judge_growth(FILE *file, const struct claim *claim, const struct cur
                   claim->tolerance);
 }
 
-static void judge_claim(FILE *file, const struct claim *claim, const struct results *results) {
+/* The curve's measure at claim->at over that at claim->from; false: one is not measured, which is
+ * said. */
+static bool find_ratio(FILE *file, const struct claim *claim, const struct curve *curve,
+                       double *ratio) {
+    const struct point *from = find_point(curve, claim->from), *at = find_point(curve, claim->at);
+    if (from && at) {
+        *ratio = claim->y(at->row) / claim->y(from->row);
+        return true;
+    }
+    write_verdict(file, claim, curve->variant, NOT_MEASURED, "no row at %.0f%s%s",
+                  from ? claim->at : claim->from, curve->skipped ? ": " : "",
+                  curve->skipped ? curve->skipped->error : "");
+    return false;
+}
+
+static text format_measure(const struct claim *claim, const struct point *point) {
+    return claim->y == measure_time ? format_time(measure_time(point->row))
+                                    : format_bytes(claim->y(point->row));
+}
+
+static void write_ratio(FILE *file, const struct claim *claim, const struct curve *curve,
+                        double ratio, bool holds) {
+    write_verdict(file, claim, curve->variant, holds ? HOLDS : DOES_NOT_HOLD,
+                  "%.3f times: %s against %s; held to %s %g", ratio,
+                  format_measure(claim, find_point(curve, claim->at)).s,
+                  format_measure(claim, find_point(curve, claim->from)).s,
+                  claim->judge == judge_constant ? "1 ±" : "more than 1 +", claim->tolerance);
+}
+
+static void judge_constant(FILE *file, const struct claim *claim, const struct curve *baseline,
+                           const struct curve *curve) {
+    (void)baseline;
+    double ratio;
+    if (find_ratio(file, claim, curve, &ratio))
+        write_ratio(file, claim, curve, ratio, fabs(ratio - 1) <= claim->tolerance);
+}
+
+static void judge_larger(FILE *file, const struct claim *claim, const struct curve *baseline,
+                         const struct curve *curve) {
+    (void)baseline;
+    double ratio;
+    if (find_ratio(file, claim, curve, &ratio))
+        write_ratio(file, claim, curve, ratio, ratio > 1 + claim->tolerance);
+}
+
+static void judge_sweep(FILE *file, const struct claim *claim, const struct results *results) {
     curve_set *set = read_curves(results, claim->figure, claim->sweep);
     const struct curve *baseline = NULL;
     int judged = 0;
@@ -201,6 +274,31 @@ static void judge_claim(FILE *file, const struct claim *claim, const struct resu
         write_verdict(file, claim, claim->figure->sweep[claim->sweep].operator_name, NOT_MEASURED,
                       "no rows");
     free(set);
+}
+
+static bool has_rows(const struct results *results, const struct figure *figure, int sweep) {
+    curve_set *set = read_curves(results, figure, sweep);
+    const bool has = set->count > 0;
+    free(set);
+    return has;
+}
+
+static void judge_claim(FILE *file, const struct claim *claim, const struct results *results) {
+    if (claim->sweep != EACH_SWEEP) {
+        judge_sweep(file, claim, results);
+        return;
+    }
+    int judged = 0;
+    for (int i = 0; i < claim->figure->sweep_count; i++) {
+        struct claim one = *claim;
+        one.sweep = i;
+        if (!has_rows(results, claim->figure, i))
+            continue;
+        judge_sweep(file, &one, results);
+        judged++;
+    }
+    if (!judged)
+        write_verdict(file, claim, claim->figure->sweep[0].operator_name, NOT_MEASURED, "no rows");
 }
 
 /* The next x after `after` at which any curve has a point, or INFINITY. */
@@ -271,9 +369,13 @@ void write_claims(const struct results *results) {
         results->device, origin);
     for (size_t i = 0; i < sizeof claims / sizeof *claims; i++)
         judge_claim(output.file, &claims[i], results);
+    write_targets(output.file, results);
     fputs("\n## What was measured\n", output.file);
     for (size_t i = 0; i < sizeof evidences / sizeof *evidences; i++)
         write_evidence(output.file, &evidences[i], results);
+    for (size_t i = 0; i < sizeof model_evidences / sizeof *model_evidences; i++)
+        if (has_rows(results, model_evidences[i].figure, model_evidences[i].sweep))
+            write_evidence(output.file, &model_evidences[i], results);
     free(origin);
     close_output(&output);
 }

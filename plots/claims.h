@@ -1,4 +1,4 @@
-/* claims.md: what the paper claims of figures 2 and 3, what was measured, and whether it holds. */
+/* claims.md: what the paper claims of figures 2 to 4, what was measured, and whether it holds. */
 #ifndef TNL_PLOTS_CLAIMS_H
 #define TNL_PLOTS_CLAIMS_H
 

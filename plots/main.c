@@ -25,6 +25,8 @@ static void write_tables(const char *folder, const char *path) {
     struct results results = read_results(path);
     write_figure(&results, &figure2, folder);
     write_figure(&results, &figure3, folder);
+    if (has_curves(&results, &figure4))
+        write_figure(&results, &figure4, folder);
     write_roofline(&results, folder);
     write_claims(&results);
     free_results(&results);

@@ -11,10 +11,10 @@ const struct figure figure2 = {
     "unfused",
     FIGURE2_SWEEPS,
     {
-        [FORWARD_BY_N] = {"forward_by_n", "srmsnorm_forward", "m:*/D:3072", "n"},
-        [BACKWARD_BY_N] = {"backward_by_n", "srmsnorm_backward", "m:*/D:3072", "n"},
-        [FORWARD_BY_D] = {"forward_by_d", "srmsnorm_forward", "m:4096/D:*", "D"},
-        [BACKWARD_BY_D] = {"backward_by_d", "srmsnorm_backward", "m:4096/D:*", "D"},
+        [FORWARD_BY_N] = {"forward_by_n", "srmsnorm_forward", "m:*/D:3072", "n", NULL},
+        [BACKWARD_BY_N] = {"backward_by_n", "srmsnorm_backward", "m:*/D:3072", "n", NULL},
+        [FORWARD_BY_D] = {"forward_by_d", "srmsnorm_forward", "m:4096/D:*", "D", NULL},
+        [BACKWARD_BY_D] = {"backward_by_d", "srmsnorm_backward", "m:4096/D:*", "D", NULL},
     },
 };
 
@@ -24,7 +24,21 @@ const struct figure figure3 = {
     "left_product",
     1,
     {{"attention_by_n", "attention_forward_backward", "b:1/h:16/n:*/d:128/e:128/decay:released",
-      "n"}},
+      "n", NULL}},
+};
+
+/* Decoding at batch 1, a token at a position; the small size is the CPU's. */
+const struct figure figure4 = {
+    "figure4",
+    "transformer",
+    FIGURE4_SWEEPS,
+    {
+        [DECODE_385M] = {"decode_385M", "model_decode", "size:385M/g:2816/b:1/pos:*", "n", "385M"},
+        [DECODE_1B] = {"decode_1B", "model_decode", "size:1B/g:5632/b:1/pos:*", "n", "1B"},
+        [DECODE_7B] = {"decode_7B", "model_decode", "size:7B/g:11264/b:1/pos:*", "n", "7B"},
+        [DECODE_SMALL] = {"decode_small", "model_decode", "size:small/g:1408/b:1/pos:*", "n",
+                          "small"},
+    },
 };
 
 /* Whether a row is of a sweep, and if so where. */
@@ -101,6 +115,17 @@ curve_set *read_curves(const struct results *results, const struct figure *figur
         set->curve[set->count++] = by_style[i];
     }
     return set;
+}
+
+bool has_curves(const struct results *results, const struct figure *figure) {
+    bool found = false;
+    for (int i = 0; !found && i < figure->sweep_count; i++) {
+        curve_set *set = read_curves(results, figure, i);
+        for (int c = 0; c < set->count; c++)
+            found = found || set->curve[c].count > 1;
+        free(set);
+    }
+    return found;
 }
 
 double measure_time(const struct row *row) {

@@ -1,5 +1,5 @@
 /*
- * Sweeps: an operator's rows along one dimension, by variant. Figures 2 and 3 draw them, and the
+ * Sweeps: an operator's rows along one dimension, by variant. Figures 2, 3 and 4 draw them, and the
  * claims are judged on them.
  */
 #ifndef TNL_PLOTS_SWEEP_H
@@ -12,19 +12,22 @@ struct sweep {
     const char *operator_name;
     const char *shape; /* with * for the dimension swept */
     const char *axis;  /* that dimension as a reader knows it */
+    const char *label; /* what is held in it, where sweeps of one kind differ in that; or NULL */
 };
 
 enum { FORWARD_BY_N, BACKWARD_BY_N, FORWARD_BY_D, BACKWARD_BY_D, FIGURE2_SWEEPS };
+enum { DECODE_385M, DECODE_1B, DECODE_7B, DECODE_SMALL, FIGURE4_SWEEPS };
+enum { MAX_SWEEPS = 4 };
 
 /* Sweeps drawn together, in which a variant has the same colour throughout. */
 struct figure {
     const char *name;
     const char *baseline; /* the variant that the others are held against */
     int sweep_count;
-    struct sweep sweep[FIGURE2_SWEEPS];
+    struct sweep sweep[MAX_SWEEPS];
 };
 
-extern const struct figure figure2, figure3;
+extern const struct figure figure2, figure3, figure4;
 
 #define MAX_VARIANTS 16
 #define MAX_POINTS 64
@@ -54,6 +57,9 @@ typedef struct curve_set {
 const char *figure_type(const struct results *results, const struct figure *figure);
 /* The curves of figure->sweep[index]. */
 curve_set *read_curves(const struct results *results, const struct figure *figure, int index);
+
+/* Whether there is a line to draw: two points of a curve. */
+bool has_curves(const struct results *results, const struct figure *figure);
 
 /* What is drawn or judged of a row. */
 typedef double measure(const struct row *row);

@@ -6,7 +6,8 @@
 
 #include "plots/sweep.h"
 
-/* figure2.gp and figure3.gp, which gnuplot loads, and a table for each of their sweeps. */
+/* figure2.gp, figure3.gp or figure4.gp, which gnuplot loads, and a table for each of their sweeps.
+ */
 void write_figure(const struct results *results, const struct figure *figure, const char *out);
 /* roofline.gp and roofline.dat, with a line for each bar. */
 void write_roofline(const struct results *results, const char *out);

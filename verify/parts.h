@@ -33,6 +33,10 @@ void verify_robust_inference(report *r, tnl_context *context, const char *path);
 void verify_damage(report *r, tnl_context *context);
 /* Table 10's counts; states, sampling and random checkpoints; their functions with bad input. */
 void verify_model_checks(report *r, tnl_context *context);
+/* A model made without a checkpoint. */
+void verify_made_model(report *r, tnl_context *context);
+/* The Transformer of figure 4: its attention, and prefilling against decoding. */
+void verify_transformer(report *r, tnl_context *context);
 /* Every public function with bad arguments, made from the table. */
 void verify_bad_input(report *r, tnl_context *context);
 
