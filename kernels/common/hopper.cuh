@@ -141,6 +141,11 @@ static __device__ __forceinline__ void wait_for_kernel_before() {
     asm volatile("griddepcontrol.wait;" ::: "memory");
 }
 
+/* Have a tensor map, an argument of the kernel, at hand before it is first used. */
+static __device__ __forceinline__ void prefetch_map(const CUtensorMap *map) {
+    asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+
 /* ---- barriers ------------------------------------------------------------------------------ */
 
 static __device__ __forceinline__ void barrier_init(barrier *b, int count) {

@@ -18,6 +18,9 @@
 
 #include "kernels/common/cuda_activation.cuh"
 #include "kernels/common/cuda_launch.cuh"
+#ifdef FEW_KNOBS
+#include <stdlib.h>
+#endif
 
 /* The rows that a thread has in flight, and the blocks of a multiprocessor: more of these are worth
  * more than more of those. */
@@ -224,6 +227,9 @@ template <typename T> static head_view<T> head_view_of(const tnl_tensor *t) {
  * where the multiprocessors have room for more blocks than there would be, or a row is short. */
 static unsigned columns_of_block(const tnl_call *call, int width_of_pack) {
     const int64_t packs = ceil_div(call->dim[DIM_E], width_of_pack);
+#ifdef FEW_KNOBS
+    if (getenv("DCOL")) return atoi(getenv("DCOL"));
+#endif
     const int64_t blocks = call->dim[DIM_B] * call->dim[DIM_H] * ceil_div(packs, 16);
     return packs <= STEP_COLUMNS || blocks < STEP_BLOCKS * call->context->multiprocessors
                ? STEP_COLUMNS

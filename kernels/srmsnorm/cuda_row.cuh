@@ -26,7 +26,7 @@
 
 enum { NORM_MOST_HELD = 4, NORM_MOST_THREADS = 1024, NORM_THREADS = 128 };
 /* Of a row in a cluster: threads a block, blocks at the most, warps in all of them. */
-enum { NORM_CLUSTER_THREADS = 256, NORM_MOST_BLOCKS = 8, NORM_CLUSTER_WARPS = 64 };
+enum { NORM_CLUSTER_THREADS = 512, NORM_MOST_BLOCKS = 4, NORM_CLUSTER_WARPS = 64 };
 /* Edges have fewer elements than this each, and rows with edges twice as many threads or more. */
 enum { NORM_EDGE = 8 };
 
@@ -239,10 +239,10 @@ static unsigned norm_cluster(const tnl_call *call, unsigned packs) {
     unsigned blocks = 1;
 #ifdef TNL_BUILT_FOR_90
 #ifdef FEW_KNOBS
-    const unsigned NORM_CLUSTER_THREADS = getenv("NCT") ? atoi(getenv("NCT")) : 256;
+    const unsigned NORM_CLUSTER_THREADS = getenv("NCT") ? atoi(getenv("NCT")) : 512;
     const unsigned least = getenv("NCL") ? atoi(getenv("NCL")) : 512;
 #else
-    const unsigned least = 2 * NORM_CLUSTER_THREADS;
+    const unsigned least = NORM_CLUSTER_THREADS;
 #endif
     if (call->context->compute_capability < 90 || packs <= least ||
         packs > NORM_MOST_BLOCKS * NORM_CLUSTER_THREADS)
