@@ -12,10 +12,6 @@
 #ifndef TNL_KERNELS_COMMON_CUDA_STREAMING_CUH
 #define TNL_KERNELS_COMMON_CUDA_STREAMING_CUH
 
-#include "kernels/common/cuda_vectors.cuh"
-#ifdef FEW_KNOBS
-#include <stdlib.h>
-#endif
 #include "kernels/common/hopper_rows.cuh"
 
 namespace streaming {
@@ -173,11 +169,6 @@ static_assert(THREADS == FEATURES * MOST_ROWS, "a thread for each of the sums");
 template <typename T, int MATRICES, typename Output>
 static tnl_status launch(const tnl_call *call, const tnl_tensor *x,
                          const tnl_tensor *const (&w)[MATRICES], const Output &output) {
-#ifdef FEW_KNOBS
-    if (!getenv("FEW_OLD"))
-#endif
-    if (vectors::takes(x, w))
-        return vectors::launch<T>(call, x, w, output);
     if (hopper_rows::takes(call, x, w) && (MATRICES == 2 || x->shape[0] > ROWS_ALWAYS))
         return hopper_rows::launch<T>(call, x, w, output);
     arguments<T, MATRICES, Output> at = {.x = tnl_matrix_of<const T>(x),

@@ -141,11 +141,6 @@ static __device__ __forceinline__ void wait_for_kernel_before() {
     asm volatile("griddepcontrol.wait;" ::: "memory");
 }
 
-/* Have a tensor map, an argument of the kernel, at hand before it is first used. */
-static __device__ __forceinline__ void prefetch_map(const CUtensorMap *map) {
-    asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
-}
-
 /* ---- barriers ------------------------------------------------------------------------------ */
 
 static __device__ __forceinline__ void barrier_init(barrier *b, int count) {
@@ -232,8 +227,8 @@ static __device__ __forceinline__ void cluster_sync() {
                      : "memory");
 }
 
-/* The same in two halves, for knowing that all blocks of the cluster have begun, before their shared
- * memory is written: it orders no memory. */
+/* The same in two halves, for knowing that all blocks of the cluster have begun, before their
+ * shared memory is written: it orders no memory. */
 static __device__ __forceinline__ void cluster_announce() {
     asm volatile("barrier.cluster.arrive.relaxed.aligned;");
 }

@@ -25,7 +25,7 @@ namespace hopper_rows {
 constexpr int MOST_ROWS = 64;
 constexpr int WARPGROUP = 128, MULTIPLIERS = 2, THREADS = MULTIPLIERS * WARPGROUP + 32;
 constexpr int MOST_FEATURES = 64 * MULTIPLIERS;
-constexpr int STAGE_BYTES_LEAST = 16 << 10, STAGES_BYTES = 184 << 10, MOST_STAGES = 16;
+constexpr int STAGE_BYTES_LEAST = 32 << 10, STAGES_BYTES = 184 << 10, MOST_STAGES = 16;
 constexpr int FEW_FEATURES = 48; /* of a block: with fewer k is split */
 
 template <int MATRICES, typename Output> struct arguments {
@@ -172,11 +172,6 @@ __global__ void TNL_CLUSTER(SPLIT) __launch_bounds__(THREADS, 1)
     const int multipliers = at.features_of_block > 64 ? 2 : 1;
     if (SPLIT == 2)
         cluster_announce();
-    if (warp == MULTIPLIERS * WARPGROUP / 32 && threadIdx.x % 32 == 0) {
-        for (int i = 0; i < MATRICES; i++)
-            prefetch_map(&at.w[i]);
-        prefetch_map(&at.x);
-    }
     if (threadIdx.x == 0) {
         for (int i = 0; i < at.stages; i++) {
             barrier_init(&ring.full[i], 1);
@@ -217,13 +212,8 @@ static tnl_status launch_kernel(const tnl_call *call, const tnl_tensor *x,
     const int64_t share = ceil_div(ceil_div(at->features, clusters), 8) * 8;
     at->features_of_block = (int)(share < MOST_FEATURES ? share : MOST_FEATURES);
     const int bytes = panel_bytes<MATRICES, ROWS>(at->features_of_block);
-#ifdef FEW_KNOBS
-    at->panels = (int)ceil_div(getenv("HRS") ? atoi(getenv("HRS")) << 10 : STAGE_BYTES_LEAST, bytes);
-    at->stages = (getenv("HRR") ? atoi(getenv("HRR")) << 10 : STAGES_BYTES) / (at->panels * bytes);
-#else
     at->panels = (int)ceil_div(STAGE_BYTES_LEAST, bytes);
     at->stages = STAGES_BYTES / (at->panels * bytes);
-#endif
     at->stages = at->stages < MOST_STAGES ? at->stages : MOST_STAGES;
     at->steps = (int)ceil_div(x->shape[1], at->panels * PANEL_COLUMNS);
     tnl_status status = tnl_make_tensor_map(call, x, {{PANEL_COLUMNS, (uint32_t)ROWS}}, &at->x);

@@ -7,7 +7,7 @@
  * blockDim.y-th of them for each threadIdx.y; a thread has STEP_ROWS of them in flight. The first
  * are asked for before q and k are made, but after what these are made from. Few tokens have a
  * kernel of their own for states of whole blocks, STEP_COLUMNS threads wide, where the first rows
- * are all (ONCE): a short program, whose instructions come from memory too. Shared memory:
+ * are all (ONCE): a short program, since its instructions come from memory too. Shared memory:
  *
  *     q[f] | k[f] | sums[warps][blockDim.x W]
  *
@@ -18,9 +18,6 @@
 
 #include "kernels/common/cuda_activation.cuh"
 #include "kernels/common/cuda_launch.cuh"
-#ifdef FEW_KNOBS
-#include <stdlib.h>
-#endif
 
 /* The rows that a thread has in flight, and the blocks of a multiprocessor: more of these are worth
  * more than more of those. */
@@ -148,7 +145,8 @@ static __device__ __forceinline__ void add_up(float (&o)[W], float *sums, int la
 
 /* Block (tile, head, token). */
 template <bool ORIGIN, bool ROTATED, typename T, int W, bool ONCE>
-static __global__ void __launch_bounds__(STEP_THREADS, ORIGIN || ONCE ? STEP_BLOCKS - 1 : STEP_BLOCKS)
+static __global__ void __launch_bounds__(STEP_THREADS,
+                                         ORIGIN || ONCE ? STEP_BLOCKS - 1 : STEP_BLOCKS)
     step_kernel(const step_tensors<T> tensors, const step_shape shape) {
     extern __shared__ float shared[];
     float *q = shared, *k = q + shape.f, *sums = k + shape.f;
@@ -214,7 +212,7 @@ static __global__ void __launch_bounds__(STEP_THREADS, ORIGIN || ONCE ? STEP_BLO
     }
 
     add_up<W, T, ONCE>(o, sums, lanes, first_column, shape.e, thread, threads,
-           tensors.o.at(token, head));
+                       tensors.o.at(token, head));
 }
 
 /* ---- launching ------------------------------------------------------------------------------ */
@@ -223,17 +221,22 @@ template <typename T> static head_view<T> head_view_of(const tnl_tensor *t) {
     return {(T *)t->data, t->stride[0], t->stride[1]};
 }
 
+/* Whether a state is what the kernel with ONCE is for, in packs of 4. */
+static bool is_once(const tnl_call *call) {
+    return call->dim[DIM_F] == STEP_ROWS * STEP_THREADS / STEP_COLUMNS &&
+           call->dim[DIM_E] % (4 * STEP_COLUMNS) == 0 &&
+           tnl_allows_16_bytes(&call->tensor[DECODE_V]);
+}
+
 /* Threads along the columns: 16, so that a row's 256 bytes are read at once; 8, and more blocks,
- * where the multiprocessors have room for more blocks than there would be, or a row is short. */
+ * where the multiprocessors have room for more blocks than there would be, twice as many with ONCE,
+ * or a row is short. */
 static unsigned columns_of_block(const tnl_call *call, int width_of_pack) {
     const int64_t packs = ceil_div(call->dim[DIM_E], width_of_pack);
-#ifdef FEW_KNOBS
-    if (getenv("DCOL")) return atoi(getenv("DCOL"));
-#endif
-    const int64_t blocks = call->dim[DIM_B] * call->dim[DIM_H] * ceil_div(packs, 16);
-    return packs <= STEP_COLUMNS || blocks < STEP_BLOCKS * call->context->multiprocessors
-               ? STEP_COLUMNS
-               : 2 * STEP_COLUMNS;
+    const int64_t blocks = call->dim[DIM_B] * call->dim[DIM_H] * ceil_div(packs, 2 * STEP_COLUMNS);
+    const int64_t few = (width_of_pack == 4 && is_once(call) ? 2 : 1) * STEP_BLOCKS *
+                        call->context->multiprocessors;
+    return packs <= STEP_COLUMNS || blocks < few ? STEP_COLUMNS : 2 * STEP_COLUMNS;
 }
 
 template <typename T> static step_tensors<T> step_tensors_of(const tnl_call *call) {
@@ -266,10 +269,8 @@ static tnl_status run_step(const tnl_call *call) {
     const unsigned x = columns_of_block(call, W);
     const size_t floats = 2 * (size_t)call->dim[DIM_F] + STEP_THREADS / 32 * x * W;
     auto kernel = step_kernel<ORIGIN, ROTATED, T, W, false>;
-    if constexpr (W > 1)
-        if (x == STEP_COLUMNS && call->dim[DIM_F] == STEP_ROWS * STEP_THREADS / STEP_COLUMNS &&
-            call->dim[DIM_E] % (STEP_COLUMNS * W) == 0 &&
-            tnl_allows_16_bytes(&call->tensor[DECODE_V]))
+    if constexpr (W == 4)
+        if (x == STEP_COLUMNS && is_once(call))
             kernel = step_kernel<ORIGIN, ROTATED, T, W, true>;
     return tnl_launch(call, kernel, step_grid(call, x * W), dim3(x, STEP_THREADS / x),
                       sizeof(float) * floats, step_tensors_of<T>(call), step_shape_of(call));

@@ -125,8 +125,9 @@ __global__ void __launch_bounds__(most_threads<KIND, T, HELD, EDGES>)
 template <norm_kind KIND, typename T, int W, int HELD, bool EDGES, bool CLUSTER = false>
 tnl_status run(const tnl_call *call, const backward_tensors<T> &tensors,
                const norm_layout &layout) {
-    return tnl_launch_clusters(call, backward_kernel<KIND, T, W, HELD, EDGES, CLUSTER>, layout.cluster,
-                               layout.blocks, layout.block, 0, tensors, shape_of(call));
+    return tnl_launch_clusters(call, backward_kernel<KIND, T, W, HELD, EDGES, CLUSTER>,
+                               layout.cluster, layout.blocks, layout.block, 0, tensors,
+                               shape_of(call));
 }
 
 /* The kernel for the tensors of that index; those that KIND does not have are not looked at. */

@@ -20,13 +20,10 @@
 #define TNL_SRMSNORM_CUDA_ROW_CUH
 
 #include "kernels/common/cuda_launch.cuh"
-#ifdef FEW_KNOBS
-#include <stdlib.h>
-#endif
 
 enum { NORM_MOST_HELD = 4, NORM_MOST_THREADS = 1024, NORM_THREADS = 128 };
-/* Of a row in a cluster: threads a block, blocks at the most, warps in all of them. */
-enum { NORM_CLUSTER_THREADS = 512, NORM_MOST_BLOCKS = 4, NORM_CLUSTER_WARPS = 64 };
+/* Of a row in a cluster: blocks, threads of each at the most, warps in all of them. */
+enum { NORM_CLUSTER_BLOCKS = 4, NORM_CLUSTER_THREADS = 512, NORM_CLUSTER_WARPS = 64 };
 /* Edges have fewer elements than this each, and rows with edges twice as many threads or more. */
 enum { NORM_EDGE = 8 };
 
@@ -233,26 +230,18 @@ static int norm_held(const tnl_call *call, unsigned packs) {
     return held;
 }
 
-/* The blocks that share a row without edges: several where it would else take one a large block
- * and the device has room for them all at once. */
+/* The blocks that share a row without edges: several where two of their size would not do and the
+ * device has room for those of all rows at once. Two for a shorter row gain nothing. */
 static unsigned norm_cluster(const tnl_call *call, unsigned packs) {
-    unsigned blocks = 1;
 #ifdef TNL_BUILT_FOR_90
-#ifdef FEW_KNOBS
-    const unsigned NORM_CLUSTER_THREADS = getenv("NCT") ? atoi(getenv("NCT")) : 512;
-    const unsigned least = getenv("NCL") ? atoi(getenv("NCL")) : 512;
+    const bool has_clusters = call->context->compute_capability >= 90;
 #else
-    const unsigned least = NORM_CLUSTER_THREADS;
+    const bool has_clusters = false;
 #endif
-    if (call->context->compute_capability < 90 || packs <= least ||
-        packs > NORM_MOST_BLOCKS * NORM_CLUSTER_THREADS)
-        return 1;
-    while (packs > blocks * NORM_CLUSTER_THREADS)
-        blocks *= 2;
-    if (call->dim[DIM_M] * blocks > call->context->multiprocessors)
-        return 1;
-#endif
-    return blocks;
+    const bool fit = packs > NORM_CLUSTER_BLOCKS / 2 * NORM_CLUSTER_THREADS &&
+                     packs <= NORM_CLUSTER_BLOCKS * NORM_CLUSTER_THREADS &&
+                     call->dim[DIM_M] * NORM_CLUSTER_BLOCKS <= call->context->multiprocessors;
+    return has_clusters && fit ? NORM_CLUSTER_BLOCKS : 1;
 }
 
 /* The layout for the tensors of these indices (the first one present). most: threads a row where a
@@ -271,9 +260,10 @@ static norm_layout norm_layout_of(const tnl_call *call, const int *index, int co
     const int64_t m = call->dim[DIM_M];
     const unsigned packs = (unsigned)ceil_div(call->dim[DIM_HIDDEN], width);
     const unsigned cluster = whole ? norm_cluster(call, packs) : 1;
-    if (cluster > 1)
-        return {width, 1, false, dim3(norm_threads(packs, (int)cluster, NORM_CLUSTER_THREADS)),
-                (unsigned)m * cluster, cluster};
+    if (cluster > 1) {
+        const unsigned threads = norm_threads(packs, (int)cluster, NORM_CLUSTER_THREADS);
+        return {width, 1, false, dim3(threads), (unsigned)m * cluster, cluster};
+    }
     const int held = whole ? norm_held(call, packs) : NORM_MOST_HELD;
     unsigned x = norm_threads(packs, held, edges ? most_with : most_without);
     if (edges && x < 2 * NORM_EDGE)
