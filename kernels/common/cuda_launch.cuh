@@ -18,23 +18,34 @@ static __device__ __forceinline__ void await_previous() {
 #endif
 }
 
-/* Launch a kernel that calls await_previous(). */
+/* Launch a kernel that calls await_previous(), in clusters of so many blocks (from Hopper on; 1
+ * elsewhere). */
 template <typename... Parameters>
-static tnl_status tnl_launch(const tnl_call *call, void (*kernel)(Parameters...), dim3 grid,
-                             dim3 block, size_t shared, Parameters... arguments) {
-    cudaLaunchAttribute early;
-    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early.val.programmaticStreamSerializationAllowed = 1;
+static tnl_status tnl_launch_clusters(const tnl_call *call, void (*kernel)(Parameters...),
+                                      unsigned cluster, dim3 grid, dim3 block, size_t shared,
+                                      Parameters... arguments) {
+    cudaLaunchAttribute attributes[2];
+    attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[0].val.programmaticStreamSerializationAllowed = 1;
+    attributes[1].id = cudaLaunchAttributeClusterDimension;
+    attributes[1].val.clusterDim = {cluster, 1, 1};
     cudaLaunchConfig_t config = {};
     config.gridDim = grid;
     config.blockDim = block;
     config.dynamicSmemBytes = shared;
     config.stream = tnl_stream(call);
-    config.attrs = &early;
+    config.attrs = attributes;
 #ifdef TNL_BUILT_FOR_90 /* elsewhere await_previous() is empty */
-    config.numAttrs = call->context->compute_capability >= 90 ? 1 : 0;
+    config.numAttrs = call->context->compute_capability < 90 ? 0 : cluster > 1 ? 2 : 1;
 #endif
     return tnl_cuda_status(call, cudaLaunchKernelEx(&config, kernel, arguments...));
+}
+
+/* The same without clusters. */
+template <typename... Parameters>
+static tnl_status tnl_launch(const tnl_call *call, void (*kernel)(Parameters...), dim3 grid,
+                             dim3 block, size_t shared, Parameters... arguments) {
+    return tnl_launch_clusters(call, kernel, 1, grid, block, shared, arguments...);
 }
 
 #endif

@@ -227,6 +227,15 @@ static __device__ __forceinline__ void cluster_sync() {
                      : "memory");
 }
 
+/* The same in two halves, for knowing that all blocks of the cluster have begun, before their
+ * shared memory is written: it orders no memory. */
+static __device__ __forceinline__ void cluster_announce() {
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;");
+}
+static __device__ __forceinline__ void cluster_await_all() {
+    asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+}
+
 /* Arrive at this barrier's counterpart in the block of that rank. It orders no writes of this
  * thread for that block: a release at the cluster's scope would wait for all memory, and reads by
  * wgmma and TMA, which have ended, need none. */

@@ -25,7 +25,7 @@ namespace hopper_rows {
 constexpr int MOST_ROWS = 64;
 constexpr int WARPGROUP = 128, MULTIPLIERS = 2, THREADS = MULTIPLIERS * WARPGROUP + 32;
 constexpr int MOST_FEATURES = 64 * MULTIPLIERS;
-constexpr int STAGE_BYTES_LEAST = 16 << 10, STAGES_BYTES = 184 << 10, MOST_STAGES = 16;
+constexpr int STAGE_BYTES_LEAST = 32 << 10, STAGES_BYTES = 184 << 10, MOST_STAGES = 16;
 constexpr int FEW_FEATURES = 48; /* of a block: with fewer k is split */
 
 template <int MATRICES, typename Output> struct arguments {
@@ -170,6 +170,8 @@ __global__ void TNL_CLUSTER(SPLIT) __launch_bounds__(THREADS, 1)
     stage_ring ring = {shared, barriers, barriers + MOST_STAGES, at.stages,
                        at.panels * panel_bytes<MATRICES, ROWS>(at.features_of_block)};
     const int multipliers = at.features_of_block > 64 ? 2 : 1;
+    if (SPLIT == 2)
+        cluster_announce();
     if (threadIdx.x == 0) {
         for (int i = 0; i < at.stages; i++) {
             barrier_init(&ring.full[i], 1);
@@ -180,6 +182,8 @@ __global__ void TNL_CLUSTER(SPLIT) __launch_bounds__(THREADS, 1)
     __syncthreads();
     allow_next_kernel();
     wait_for_kernel_before();
+    if (SPLIT == 2) /* exchange() writes to the other block */
+        cluster_await_all();
     for (int tile = blockIdx.x / SPLIT; tile * at.features_of_block < at.features;
          tile += gridDim.x / SPLIT) {
         const share of = {tile * at.features_of_block, at.steps * rank / SPLIT,

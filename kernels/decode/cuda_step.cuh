@@ -5,7 +5,9 @@
  *
  * A block has some columns of S, W (16 bytes) for each threadIdx.x, and all of its rows, every
  * blockDim.y-th of them for each threadIdx.y; a thread has STEP_ROWS of them in flight. The first
- * are asked for before q and k are made, but after what these are made from. Shared memory:
+ * are asked for before q and k are made, but after what these are made from. Few tokens have a
+ * kernel of their own for states of whole blocks, STEP_COLUMNS threads wide, where the first rows
+ * are all (ONCE): a short program, since its instructions come from memory too. Shared memory:
  *
  *     q[f] | k[f] | sums[warps][blockDim.x W]
  *
@@ -19,7 +21,7 @@
 
 /* The rows that a thread has in flight, and the blocks of a multiprocessor: more of these are worth
  * more than more of those. */
-enum { STEP_THREADS = 256, STEP_ROWS = 4, STEP_BLOCKS = 5 };
+enum { STEP_THREADS = 256, STEP_ROWS = 4, STEP_BLOCKS = 5, STEP_COLUMNS = 8 };
 
 /* q and k of a call whose f is larger would not fit in shared memory. */
 enum { STEP_LARGEST_F = 4096 };
@@ -89,12 +91,13 @@ template <bool ROTATED, typename T> struct step_input {
         }
     }
 
-    /* Into shared memory, by `threads` threads of which this is the i-th. */
+    /* Into shared memory, by `threads` threads of which this is the i-th; ONCE: no fewer than d. */
+    template <bool ONCE>
     __device__ __forceinline__ void activate(const step_shape &shape, const step_factors &factors,
                                              int i, int threads, float *q_out, float *k_out) const {
 #pragma unroll 1
         for (int c = i; c < shape.d; c += threads) {
-            const bool first = c == i;
+            const bool first = ONCE || c == i;
             const float from_q = swish<T>(to_float(first ? first_q : q[c]));
             const float from_k = swish<T>(to_float(first ? first_k : k[c]));
             rotation by = {1, 0};
@@ -105,6 +108,8 @@ template <bool ROTATED, typename T> struct step_input {
             }
             q_out[c] = factors.shrinkage * (from_q * by.cosine);
             k_out[c] = factors.growth * (from_k * by.cosine);
+            if (ONCE)
+                break;
         }
     }
 };
@@ -112,7 +117,7 @@ template <bool ROTATED, typename T> struct step_input {
 /* o of the block's columns, from first on: the sum over the block's threads, `lanes` of which have
  * W columns each, one after another, and those behind them the same columns again. The lanes of a
  * warp that have the same columns add up theirs first; sums: [warps][lanes W]. */
-template <int W, typename T>
+template <int W, typename T, bool ONCE = false>
 static __device__ __forceinline__ void add_up(float (&o)[W], float *sums, int lanes, int first,
                                               int e, int thread, int threads, T *to) {
     const int columns = lanes * W, lane = thread % 32, warp = thread / 32;
@@ -133,32 +138,38 @@ static __device__ __forceinline__ void add_up(float (&o)[W], float *sums, int la
             sum += sums[y * columns + c];
         if (first + c < e)
             to[first + c] = from_float<T>(sum);
+        if (ONCE)
+            break;
     }
 }
 
 /* Block (tile, head, token). */
-template <bool ORIGIN, bool ROTATED, typename T, int W>
-static __global__ void __launch_bounds__(STEP_THREADS, ORIGIN ? STEP_BLOCKS - 1 : STEP_BLOCKS)
+template <bool ORIGIN, bool ROTATED, typename T, int W, bool ONCE>
+static __global__ void __launch_bounds__(STEP_THREADS,
+                                         ORIGIN || ONCE ? STEP_BLOCKS - 1 : STEP_BLOCKS)
     step_kernel(const step_tensors<T> tensors, const step_shape shape) {
     extern __shared__ float shared[];
     float *q = shared, *k = q + shape.f, *sums = k + shape.f;
 
     await_previous();
     const unsigned token = blockIdx.z, head = blockIdx.y;
-    const int thread = (int)(threadIdx.y * blockDim.x + threadIdx.x);
-    const int threads = (int)(blockDim.x * blockDim.y);
+    const int lanes = ONCE ? STEP_COLUMNS : (int)blockDim.x;
+    const int distance = ONCE ? STEP_THREADS / STEP_COLUMNS : (int)blockDim.y;
+    const int thread = (int)threadIdx.y * lanes + (int)threadIdx.x, threads = lanes * distance;
     const int64_t slot = tensors.slots ? tensors.slots[token] : (int64_t)token;
     if (slot < 0)
         return;
     const step_input<ROTATED, T> input(tensors, shape, token, head, thread);
-    const int first_column = (int)(blockIdx.x * blockDim.x) * W;
+    const int first_column = (int)blockIdx.x * lanes * W;
     const int column = first_column + (int)threadIdx.x * W;
-    const int rows = column < shape.e ? shape.f : 0, distance = (int)blockDim.y;
-    T v_in[W] = {};
+    const int rows = ONCE ? STEP_ROWS * distance : column < shape.e ? shape.f : 0;
+    pack<T, W> v_in = {};
+    if constexpr (ONCE)
+        v_in = *(const pack<T, W> *)(tensors.v.at(token, head) + column);
 #pragma unroll
     for (int w = 0; w < W; w++)
-        if (rows)
-            v_in[w] = tensors.v.at(token, head)[column + w];
+        if (!ONCE && rows)
+            v_in.at[w] = tensors.v.at(token, head)[column + w];
     float *state =
         tensors.state.data + slot * tensors.state.slot + head * tensors.state.head + column;
 
@@ -168,22 +179,22 @@ static __global__ void __launch_bounds__(STEP_THREADS, ORIGIN ? STEP_BLOCKS - 1 
     int at = (int)threadIdx.y * (int)tensors.state.row;
 #pragma unroll
     for (int j = 0; j < STEP_ROWS; j++)
-        if ((int)threadIdx.y + j * distance < rows)
+        if (ONCE || (int)threadIdx.y + j * distance < rows)
             held[j] = *(const elements *)(state + at + j * hop);
 
     const step_factors factors = factors_of<ORIGIN>(input.slope, input.t);
-    input.activate(shape, factors, thread, threads, q, k);
+    input.template activate<ONCE>(shape, factors, thread, threads, q, k);
     float v[W], o[W] = {};
 #pragma unroll
     for (int w = 0; w < W; w++)
-        v[w] = to_float(v_in[w]);
+        v[w] = to_float(v_in.at[w]);
     __syncthreads();
 
-    for (int first = (int)threadIdx.y; first < rows; first += STEP_ROWS * distance) {
+    for (int first = (int)threadIdx.y; ONCE || first < rows; first += STEP_ROWS * distance) {
 #pragma unroll
         for (int j = 0; j < STEP_ROWS; j++) {
             const int row = first + j * distance;
-            if (row >= rows)
+            if (!ONCE && row >= rows)
                 break;
 #pragma unroll
             for (int w = 0; w < W; w++) {
@@ -191,15 +202,17 @@ static __global__ void __launch_bounds__(STEP_THREADS, ORIGIN ? STEP_BLOCKS - 1 
                 o[w] = fmaf(q[row], held[j].at[w], o[w]);
             }
             *(elements *)(state + at) = held[j];
-            if (row + STEP_ROWS * distance < rows)
+            if (!ONCE && row + STEP_ROWS * distance < rows)
                 held[j] = *(const elements *)(state + at + STEP_ROWS * hop);
             at += hop;
             asm volatile("" : "+r"(at)); /* one place that moves on, not one for each j */
         }
+        if (ONCE)
+            break;
     }
 
-    add_up(o, sums, (int)blockDim.x, first_column, shape.e, thread, threads,
-           tensors.o.at(token, head));
+    add_up<W, T, ONCE>(o, sums, lanes, first_column, shape.e, thread, threads,
+                       tensors.o.at(token, head));
 }
 
 /* ---- launching ------------------------------------------------------------------------------ */
@@ -208,12 +221,22 @@ template <typename T> static head_view<T> head_view_of(const tnl_tensor *t) {
     return {(T *)t->data, t->stride[0], t->stride[1]};
 }
 
+/* Whether a state is what the kernel with ONCE is for, in packs of 4. */
+static bool is_once(const tnl_call *call) {
+    return call->dim[DIM_F] == STEP_ROWS * STEP_THREADS / STEP_COLUMNS &&
+           call->dim[DIM_E] % (4 * STEP_COLUMNS) == 0 &&
+           tnl_allows_16_bytes(&call->tensor[DECODE_V]);
+}
+
 /* Threads along the columns: 16, so that a row's 256 bytes are read at once; 8, and more blocks,
- * where the multiprocessors have room for more blocks than there would be, or a row is short. */
+ * where the multiprocessors have room for more blocks than there would be, twice as many with ONCE,
+ * or a row is short. */
 static unsigned columns_of_block(const tnl_call *call, int width_of_pack) {
     const int64_t packs = ceil_div(call->dim[DIM_E], width_of_pack);
-    const int64_t blocks = call->dim[DIM_B] * call->dim[DIM_H] * ceil_div(packs, 16);
-    return packs <= 8 || blocks < STEP_BLOCKS * call->context->multiprocessors ? 8 : 16;
+    const int64_t blocks = call->dim[DIM_B] * call->dim[DIM_H] * ceil_div(packs, 2 * STEP_COLUMNS);
+    const int64_t few = (width_of_pack == 4 && is_once(call) ? 2 : 1) * STEP_BLOCKS *
+                        call->context->multiprocessors;
+    return packs <= STEP_COLUMNS || blocks < few ? STEP_COLUMNS : 2 * STEP_COLUMNS;
 }
 
 template <typename T> static step_tensors<T> step_tensors_of(const tnl_call *call) {
@@ -245,9 +268,12 @@ template <bool ORIGIN, bool ROTATED, typename T, int W>
 static tnl_status run_step(const tnl_call *call) {
     const unsigned x = columns_of_block(call, W);
     const size_t floats = 2 * (size_t)call->dim[DIM_F] + STEP_THREADS / 32 * x * W;
-    return tnl_launch(call, step_kernel<ORIGIN, ROTATED, T, W>, step_grid(call, x * W),
-                      dim3(x, STEP_THREADS / x), sizeof(float) * floats, step_tensors_of<T>(call),
-                      step_shape_of(call));
+    auto kernel = step_kernel<ORIGIN, ROTATED, T, W, false>;
+    if constexpr (W == 4)
+        if (x == STEP_COLUMNS && is_once(call))
+            kernel = step_kernel<ORIGIN, ROTATED, T, W, true>;
+    return tnl_launch(call, kernel, step_grid(call, x * W), dim3(x, STEP_THREADS / x),
+                      sizeof(float) * floats, step_tensors_of<T>(call), step_shape_of(call));
 }
 
 template <bool ORIGIN> static tnl_status launch_step(const tnl_call *call) {

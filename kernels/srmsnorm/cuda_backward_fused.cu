@@ -21,18 +21,19 @@ constexpr unsigned most_threads = HELD < NORM_MOST_HELD || (KIND == NORM_PLAIN &
                                       ? NORM_MOST_THREADS
                                       : NORM_MOST_THREADS / 2;
 
-template <norm_kind KIND, typename T, int W, int HELD, bool EDGES>
+template <norm_kind KIND, typename T, int W, int HELD, bool EDGES, bool CLUSTER>
 __global__ void __launch_bounds__(most_threads<KIND, T, HELD, EDGES>)
     backward_kernel(const backward_tensors<T> tensors, const norm_shape shape) {
     using elements = pack<T, W>;
+    const norm_place<CLUSTER> place;
+    const int64_t row = place.row;
     await_previous();
-    const int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y;
     const bool has_third =
         KIND == NORM_GATE || (KIND == NORM_RESIDUAL && tensors.third.data != nullptr);
     const T *x = tensors.x.row(row), *dy = tensors.dy.row(row), *third = tensors.third.row(row);
     T *dx = tensors.dx.row(row), *du = tensors.du.row(row);
     const norm_cut<T, W, EDGES> cut(x, row < shape.m, shape.width);
-    const int64_t edge = cut.edge(threadIdx.x);
+    const int64_t edge = cut.edge(place.thread);
 
     float sum[2] = {0, 0}; /* of x^2, of x g */
     auto take = [&]<int N>(const pack<T, N> &xs, const pack<T, N> &dys, const pack<T, N> &thirds) {
@@ -54,7 +55,7 @@ __global__ void __launch_bounds__(most_threads<KIND, T, HELD, EDGES>)
     pack<T, 1> edge_x, edge_dy, edge_third = {};
 #pragma unroll
     for (int j = 0; j < HELD; j++) {
-        const unsigned i = threadIdx.x + j * blockDim.x;
+        const unsigned i = place.thread + j * place.threads;
         held_third[j] = {};
         if (i < cut.packs) {
             held[j] = load_whole<W>(x + cut.at(i));
@@ -72,11 +73,11 @@ __global__ void __launch_bounds__(most_threads<KIND, T, HELD, EDGES>)
     }
 #pragma unroll
     for (int j = 0; j < HELD; j++)
-        if (threadIdx.x + j * blockDim.x < cut.packs)
+        if (place.thread + j * place.threads < cut.packs)
             take(held[j], held_dy[j], held_third[j]);
     /* With fewer held than can be, rows with more are not shared out so. */
-    const unsigned rest = HELD == NORM_MOST_HELD ? threadIdx.x + HELD * blockDim.x : cut.packs;
-    for (unsigned i = rest; i < cut.packs; i += blockDim.x)
+    const unsigned rest = HELD == NORM_MOST_HELD ? place.thread + HELD * place.threads : cut.packs;
+    for (unsigned i = rest; i < cut.packs; i += place.threads)
         take(load_whole<W>(x + cut.at(i)), load_whole<W>(dy + cut.at(i)),
              KIND == NORM_GATE ? load_whole<W>(third + cut.at(i)) : elements{});
 
@@ -86,7 +87,10 @@ __global__ void __launch_bounds__(most_threads<KIND, T, HELD, EDGES>)
         stay_packed(held_dy[j]);
         stay_packed(held_third[j]);
     }
-    row_sums(sum);
+    if constexpr (CLUSTER)
+        cluster_row_sums(sum, place);
+    else
+        row_sums(sum);
     const norm_scale<T> r = norm_scale_of<T>(sum[0], shape);
     const float mean = r.high * (sum[1] * (float)shape.inverse_width); /* of n g */
     auto give = [&]<int N>(int64_t at, const pack<T, N> &xs, const pack<T, N> &dys,
@@ -111,18 +115,19 @@ __global__ void __launch_bounds__(most_threads<KIND, T, HELD, EDGES>)
         give(edge, edge_x, edge_dy, edge_third);
 #pragma unroll
     for (int j = 0; j < HELD; j++)
-        if (threadIdx.x + j * blockDim.x < cut.packs)
-            give(cut.at(threadIdx.x + j * blockDim.x), held[j], held_dy[j], held_third[j]);
-    for (unsigned i = rest; i < cut.packs; i += blockDim.x)
+        if (place.thread + j * place.threads < cut.packs)
+            give(cut.at(place.thread + j * place.threads), held[j], held_dy[j], held_third[j]);
+    for (unsigned i = rest; i < cut.packs; i += place.threads)
         give(cut.at(i), load_whole<W>(x + cut.at(i)), load_whole<W>(dy + cut.at(i)),
              has_third ? load_whole<W>(third + cut.at(i)) : elements{});
 }
 
-template <norm_kind KIND, typename T, int W, int HELD, bool EDGES>
+template <norm_kind KIND, typename T, int W, int HELD, bool EDGES, bool CLUSTER = false>
 tnl_status run(const tnl_call *call, const backward_tensors<T> &tensors,
                const norm_layout &layout) {
-    return tnl_launch(call, backward_kernel<KIND, T, W, HELD, EDGES>, layout.blocks, layout.block,
-                      0, tensors, shape_of(call));
+    return tnl_launch_clusters(call, backward_kernel<KIND, T, W, HELD, EDGES, CLUSTER>,
+                               layout.cluster, layout.blocks, layout.block, 0, tensors,
+                               shape_of(call));
 }
 
 /* The kernel for the tensors of that index; those that KIND does not have are not looked at. */
@@ -140,6 +145,8 @@ tnl_status launch(const tnl_call *call, int x, int dy, int third, int dx, int du
         const norm_layout layout =
             norm_layout_of<T>(call, all, 5, most_threads<KIND, T, NORM_MOST_HELD, false>,
                               most_threads<KIND, T, NORM_MOST_HELD, true>);
+        if (layout.cluster > 1)
+            return run<KIND, T, W, 1, false, true>(call, tensors, layout);
         if (layout.width == 1)
             return run<KIND, T, 1, NORM_MOST_HELD, false>(call, tensors, layout);
         if (layout.edges)

@@ -16,16 +16,17 @@ template <norm_kind KIND, bool EDGES>
 constexpr unsigned most_threads =
     KIND == NORM_RESIDUAL &&EDGES ? NORM_MOST_THREADS / 2 : NORM_MOST_THREADS;
 
-template <norm_kind KIND, typename T, int W, int HELD, bool EDGES>
+template <norm_kind KIND, typename T, int W, int HELD, bool EDGES, bool CLUSTER>
 __global__ void __launch_bounds__(most_threads<KIND, EDGES>)
     forward_kernel(const forward_tensors<T> tensors, const norm_shape shape) {
     using elements = pack<T, W>;
+    const norm_place<CLUSTER> place;
+    const int64_t row = place.row;
     await_previous();
-    const int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y;
     const T *x = tensors.x.row(row), *other = tensors.other.row(row);
     T *sum = tensors.sum.row(row), *y = tensors.y.row(row);
     const norm_cut<T, W, EDGES> cut(x, row < shape.m, shape.width);
-    const int64_t edge = cut.edge(threadIdx.x);
+    const int64_t edge = cut.edge(place.thread);
 
     float squares[1] = {0};
     /* Element w of what is normalised. */
@@ -52,7 +53,7 @@ __global__ void __launch_bounds__(most_threads<KIND, EDGES>)
     pack<T, 1> held_edge, second_edge;
 #pragma unroll
     for (int j = 0; j < HELD; j++) {
-        const unsigned i = threadIdx.x + j * blockDim.x;
+        const unsigned i = place.thread + j * place.threads;
         if (i < cut.packs) {
             held[j] = load_whole<W>(x + cut.at(i));
             if (KIND != NORM_PLAIN)
@@ -66,11 +67,11 @@ __global__ void __launch_bounds__(most_threads<KIND, EDGES>)
     }
 #pragma unroll
     for (int j = 0; j < HELD; j++)
-        if (threadIdx.x + j * blockDim.x < cut.packs)
-            take(cut.at(threadIdx.x + j * blockDim.x), held[j], second[j]);
+        if (place.thread + j * place.threads < cut.packs)
+            take(cut.at(place.thread + j * place.threads), held[j], second[j]);
     /* With fewer held than can be, rows with more are not shared out so. */
-    const unsigned rest = HELD == NORM_MOST_HELD ? threadIdx.x + HELD * blockDim.x : cut.packs;
-    for (unsigned i = rest; i < cut.packs; i += blockDim.x) {
+    const unsigned rest = HELD == NORM_MOST_HELD ? place.thread + HELD * place.threads : cut.packs;
+    for (unsigned i = rest; i < cut.packs; i += place.threads) {
         const elements value = load_whole<W>(x + cut.at(i));
         take(cut.at(i), value, KIND == NORM_RESIDUAL ? load_whole<W>(other + cut.at(i)) : value);
     }
@@ -80,7 +81,10 @@ __global__ void __launch_bounds__(most_threads<KIND, EDGES>)
         stay_packed(held[j]);
         stay_packed(second[j]);
     }
-    row_sums(squares);
+    if constexpr (CLUSTER)
+        cluster_row_sums(squares, place);
+    else
+        row_sums(squares);
     const norm_scale<T> r = norm_scale_of<T>(squares[0], shape);
     auto give = [&]<int N>(int64_t at, const pack<T, N> &value, const pack<T, N> &second) {
         pack<T, N> out;
@@ -95,9 +99,9 @@ __global__ void __launch_bounds__(most_threads<KIND, EDGES>)
         give(edge, held_edge, second_edge);
 #pragma unroll
     for (int j = 0; j < HELD; j++)
-        if (threadIdx.x + j * blockDim.x < cut.packs)
-            give(cut.at(threadIdx.x + j * blockDim.x), held[j], second[j]);
-    for (unsigned i = rest; i < cut.packs; i += blockDim.x) {
+        if (place.thread + j * place.threads < cut.packs)
+            give(cut.at(place.thread + j * place.threads), held[j], second[j]);
+    for (unsigned i = rest; i < cut.packs; i += place.threads) {
         if (KIND == NORM_RESIDUAL) /* what `other` held may have been overwritten */
             give(cut.at(i), load_whole<W>(sum + cut.at(i)), elements{});
         else
@@ -106,10 +110,11 @@ __global__ void __launch_bounds__(most_threads<KIND, EDGES>)
     }
 }
 
-template <norm_kind KIND, typename T, int W, int HELD, bool EDGES>
+template <norm_kind KIND, typename T, int W, int HELD, bool EDGES, bool CLUSTER = false>
 tnl_status run(const tnl_call *call, const forward_tensors<T> &tensors, const norm_layout &layout) {
-    return tnl_launch(call, forward_kernel<KIND, T, W, HELD, EDGES>, layout.blocks, layout.block, 0,
-                      tensors, shape_of(call));
+    return tnl_launch_clusters(call, forward_kernel<KIND, T, W, HELD, EDGES, CLUSTER>,
+                               layout.cluster, layout.blocks, layout.block, 0, tensors,
+                               shape_of(call));
 }
 
 /* The kernel for the tensors of that index; those that KIND does not have are not looked at. */
@@ -125,6 +130,8 @@ tnl_status launch(const tnl_call *call, int x, int other, int sum, int y) {
         const int all[] = {x, other, sum, y};
         const norm_layout layout =
             norm_layout_of<T>(call, all, 4, NORM_MOST_THREADS, most_threads<KIND, true>);
+        if (layout.cluster > 1)
+            return run<KIND, T, W, 1, false, true>(call, tensors, layout);
         if (layout.width == 1)
             return run<KIND, T, 1, NORM_MOST_HELD, false>(call, tensors, layout);
         if (layout.edges)

@@ -7,8 +7,9 @@
  * is read a second time.
  *
  * Few rows want every row on many threads with little to do each, and a short program, since its
- * instructions come from memory too: HELD is 1. Many rows want several packs in flight on each of
- * fewer threads.
+ * instructions come from memory too: HELD is 1. A long one, of which one multiprocessor would take
+ * its time to read and write so much, is shared by the blocks of a cluster (CLUSTER). Many rows
+ * want several packs in flight on each of fewer threads.
  *
  * A row of any length, at any address (EDGES), is cut where memory has multiples of 16 bytes; the
  * elements before the first and behind the last are dealt out to the row's first threads, one
@@ -21,6 +22,8 @@
 #include "kernels/common/cuda_launch.cuh"
 
 enum { NORM_MOST_HELD = 4, NORM_MOST_THREADS = 1024, NORM_THREADS = 128 };
+/* Of a row in a cluster: blocks, threads of each at the most, warps in all of them. */
+enum { NORM_CLUSTER_BLOCKS = 4, NORM_CLUSTER_THREADS = 512, NORM_CLUSTER_WARPS = 64 };
 /* Edges have fewer elements than this each, and rows with edges twice as many threads or more. */
 enum { NORM_EDGE = 8 };
 
@@ -120,14 +123,73 @@ template <int N> static __device__ __forceinline__ void row_sums(float (&sum)[N]
         sum[i] = warp_sum(lane < warps ? part[i][first + lane] : 0.0f);
 }
 
+/* ---- a row in a cluster --------------------------------------------------------------------- */
+
+/* What of a row is a thread's: the row, its number among the row's threads, and how many these
+ * are. With CLUSTER the block says at once that it has begun, for cluster_row_sums(). */
+template <bool CLUSTER> struct norm_place {
+    int64_t row;
+    unsigned thread, threads;
+
+    __device__ __forceinline__ norm_place()
+        : row((int64_t)blockIdx.x * blockDim.y + threadIdx.y), thread(threadIdx.x),
+          threads(blockDim.x) {
+#if __CUDA_ARCH__ >= 900
+        if constexpr (CLUSTER) {
+            unsigned rank, blocks;
+            asm volatile("barrier.cluster.arrive.relaxed.aligned;");
+            asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+            asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(blocks));
+            row = blockIdx.x / blocks;
+            thread = rank * blockDim.x + threadIdx.x;
+            threads = blocks * blockDim.x;
+        }
+#endif
+    }
+};
+
+/* Sums over the threads of all blocks of the cluster, each thread getting them: every warp puts its
+ * own into the shared memory of every block. */
+template <int N>
+static __device__ __forceinline__ void cluster_row_sums(float (&sum)[N],
+                                                        const norm_place<true> &place) {
+#if __CUDA_ARCH__ >= 900
+    __shared__ float part[N][NORM_CLUSTER_WARPS];
+    const unsigned lane = threadIdx.x % 32, warps = place.threads / 32;
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        sum[i] = warp_sum(sum[i]);
+    asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); /* all blocks have begun */
+    if (lane < place.threads / blockDim.x)
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            asm volatile("{\n"
+                         ".reg .b32 there;\n"
+                         "mapa.shared::cluster.u32 there, %0, %1;\n"
+                         "st.shared::cluster.f32 [there], %2;\n"
+                         "}" ::"r"((unsigned)__cvta_generic_to_shared(&part[i][place.thread / 32])),
+                         "r"(lane), "f"(sum[i])
+                         : "memory");
+    asm volatile("barrier.cluster.arrive.release.aligned;\n"
+                 "barrier.cluster.wait.acquire.aligned;" ::
+                     : "memory");
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        const float first = lane < warps ? part[i][lane] : 0.0f;
+        sum[i] = warp_sum(first + (lane + 32 < warps ? part[i][lane + 32] : 0.0f));
+    }
+#endif
+}
+
 /* ---- launching ------------------------------------------------------------------------------ */
 
-/* How the rows of a call are shared out: the kernel's W, HELD and EDGES, and its blocks. */
+/* How the rows of a call are shared out: the kernel's W, HELD and EDGES, its blocks, and how many
+ * of these are a cluster. */
 struct norm_layout {
     int width, held;
     bool edges;
     dim3 block;
-    unsigned blocks;
+    unsigned blocks, cluster;
 };
 
 template <int N> struct norm_count { static constexpr int value = N; };
@@ -168,6 +230,20 @@ static int norm_held(const tnl_call *call, unsigned packs) {
     return held;
 }
 
+/* The blocks that share a row without edges: several where two of their size would not do and the
+ * device has room for those of all rows at once. Two for a shorter row gain nothing. */
+static unsigned norm_cluster(const tnl_call *call, unsigned packs) {
+#ifdef TNL_BUILT_FOR_90
+    const bool has_clusters = call->context->compute_capability >= 90;
+#else
+    const bool has_clusters = false;
+#endif
+    const bool fit = packs > NORM_CLUSTER_BLOCKS / 2 * NORM_CLUSTER_THREADS &&
+                     packs <= NORM_CLUSTER_BLOCKS * NORM_CLUSTER_THREADS &&
+                     call->dim[DIM_M] * NORM_CLUSTER_BLOCKS <= call->context->multiprocessors;
+    return has_clusters && fit ? NORM_CLUSTER_BLOCKS : 1;
+}
+
 /* The layout for the tensors of these indices (the first one present). most: threads a row where a
  * thread holds as many packs as it can, without edges or with. */
 template <typename T>
@@ -183,6 +259,11 @@ static norm_layout norm_layout_of(const tnl_call *call, const int *index, int co
     const int width = whole || edges ? pack<T>::size : 1;
     const int64_t m = call->dim[DIM_M];
     const unsigned packs = (unsigned)ceil_div(call->dim[DIM_HIDDEN], width);
+    const unsigned cluster = whole ? norm_cluster(call, packs) : 1;
+    if (cluster > 1) {
+        const unsigned threads = norm_threads(packs, (int)cluster, NORM_CLUSTER_THREADS);
+        return {width, 1, false, dim3(threads), (unsigned)m * cluster, cluster};
+    }
     const int held = whole ? norm_held(call, packs) : NORM_MOST_HELD;
     unsigned x = norm_threads(packs, held, edges ? most_with : most_without);
     if (edges && x < 2 * NORM_EDGE)
@@ -190,7 +271,7 @@ static norm_layout norm_layout_of(const tnl_call *call, const int *index, int co
     unsigned y = x < NORM_THREADS ? NORM_THREADS / x : 1;
     while (y > 1 && ceil_div(m, y) < call->context->multiprocessors)
         y /= 2;
-    return {width, held, edges, dim3(x, y), (unsigned)ceil_div(m, y)};
+    return {width, held, edges, dim3(x, y), (unsigned)ceil_div(m, y), 1};
 }
 
 #endif
