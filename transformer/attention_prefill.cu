@@ -6,8 +6,7 @@
  *
  * A block has four warps; a warp owns 32 rows of queries, so that what it loads of a key serves two
  * products. A tile of keys and values is on its way while the one before is worked on; tiles above
- * the diagonal are skipped, and the longest rows of tiles, of all heads,
- * begin first.
+ * the diagonal are skipped, and the longest rows of tiles, of all heads, begin first.
  *
  * Memory of a block, in tiles of 64 rows of d:  [ Q | Q ]   [ K | V ] a stage
  */
