@@ -2,11 +2,11 @@
  * Causal softmax attention of many new tokens of one sequence, whose keys and values go to the
  * cache first: queries in tiles of 128 against keys and values in tiles of 64, with the running
  * maximum and sum of each row, so that no scores go to memory (FlashAttention-2's loops).
+ * Compute capability 9.0 has attention_hopper.cu in the place of the second kernel.
  *
  * A block has four warps; a warp owns 32 rows of queries, so that what it loads of a key serves two
  * products. A tile of keys and values is on its way while the one before is worked on; tiles above
- * the diagonal are skipped, and the longest rows of tiles, of all heads,
- * begin first.
+ * the diagonal are skipped, and the longest rows of tiles, of all heads, begin first.
  *
  * Memory of a block, in tiles of 64 rows of d:  [ Q | Q ]   [ K | V ] a stage
  */

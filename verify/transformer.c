@@ -1,7 +1,7 @@
 /*
- * The Transformer of figure 4 (transformer/). Its attention is judged head by head against softmax
- * attention in double precision on the same inputs, as they are stored; and prompts fed at once, in
- * pieces and token by token must lead to the same logits.
+ * The Transformer of figure 4 (transformer/). Its attention is judged, each head of a sequence by
+ * itself, against softmax attention in double precision on the same inputs, as they are stored; and
+ * prompts fed at once, in pieces and token by token must lead to the same logits.
  */
 #include "transformer/transformer.h"
 
@@ -35,7 +35,9 @@ typedef struct attention_data {
     tnl_context *context;
     tnl_type type;
     int64_t sequences, capacity;
-    double *packed, *k, *v, *o; /* o: what the device says */
+    double *packed, *k, *v;
+    double *turned; /* packed, with Q and K at their positions */
+    double *o;      /* what the device says */
 } attention_data;
 
 static int64_t position_of(const attention_case *c, int64_t row) {
@@ -72,73 +74,117 @@ static void rotate(const double *x, int64_t position, double *y) {
     }
 }
 
-static const double *packed_row(const attention_data *a, int64_t row, int part, int head) {
-    return a->packed + ((row * 3 + part) * a->of.heads + head) * D;
+static double *turned_row(const attention_data *a, int64_t row, int part, int head) {
+    return a->turned + ((row * 3 + part) * a->of.heads + head) * D;
 }
 
-/* The keys and values of a sequence's token: those of the call turned here, others cached. */
-static void find_token(const attention_data *a, int64_t row, int head, int64_t token, double *k,
-                       const double **v) {
+static bool turn(attention_data *a) {
+    const int64_t count = a->of.rows * 3 * a->of.heads * D;
+    a->turned = malloc((size_t)count * sizeof *a->turned);
+    if (!a->turned)
+        return false;
+    memcpy(a->turned, a->packed, (size_t)count * sizeof *a->turned);
+#pragma omp parallel for
+    for (int64_t row = 0; row < a->of.rows; row++)
+        for (int part = 0; part < 2; part++)
+            for (int head = 0; head < a->of.heads; head++) {
+                double *to = turned_row(a, row, part, head);
+                rotate(a->packed + (to - a->turned), position_of(&a->of, row), to);
+            }
+    return true;
+}
+
+/* The key and value of a sequence's token: those of the call, or cached ones. */
+static void find_token(const attention_data *a, int64_t row, int head, int64_t token,
+                       const double **k, const double **v) {
     const int64_t first = position_of(&a->of, a->of.decoding ? row : 0);
     const int64_t sequence = a->of.decoding ? row : 0;
     const int64_t cached = ((sequence * a->of.heads + head) * a->capacity + token) * D;
     const int64_t own = a->of.decoding ? row : token - first;
-    *v = a->v + cached;
-    memcpy(k, a->k + cached, D * sizeof *k);
-    if (token < first)
-        return;
-    *v = packed_row(a, own, 2, head);
-    rotate(packed_row(a, own, 1, head), token, k);
+    *k = token < first ? a->k + cached : turned_row(a, own, 1, head);
+    *v = token < first ? a->v + cached : turned_row(a, own, 2, head);
 }
 
-/* Softmax attention by its definition; scores has room for all tokens. */
-static void attend(const attention_data *a, int64_t row, int head, double *scores, double *o) {
+/* Softmax attention by its definition; scores has room for all tokens. `naive`: what would be kept
+ * in memory, or meets V on a tensor core, is rounded to the type. */
+static void attend(const attention_data *a, int64_t row, int head, bool naive, double *scores,
+                   double *o) {
     const int64_t position = position_of(&a->of, row);
-    double q[D], k[D], highest = -INFINITY, total = 0;
-    const double *v;
-    rotate(packed_row(a, row, 0, head), position, q);
+    const double *q = turned_row(a, row, 0, head), *k, *v;
+    double highest = -INFINITY, total = 0;
     for (int64_t t = 0; t <= position; t++) {
-        find_token(a, row, head, t, k, &v);
+        find_token(a, row, head, t, &k, &v);
         scores[t] = 0;
         for (int i = 0; i < D; i++)
-            scores[t] += q[i] * k[i] / sqrt(D);
+            scores[t] += naive ? tnl_round(a->type, q[i]) * tnl_round(a->type, k[i]) : q[i] * k[i];
+        scores[t] /= sqrt(D);
         highest = fmax(highest, scores[t]);
     }
     memset(o, 0, D * sizeof *o);
     for (int64_t t = 0; t <= position; t++) {
         const double weight = exp(scores[t] - highest);
-        find_token(a, row, head, t, k, &v);
+        find_token(a, row, head, t, &k, &v);
         total += weight;
         for (int i = 0; i < D; i++)
-            o[i] += weight * v[i];
+            o[i] += (naive ? tnl_round(a->type, weight) : weight) * v[i];
     }
     for (int i = 0; i < D; i++)
-        o[i] /= total;
+        o[i] = naive ? tnl_round(a->type, o[i] / total) : o[i] / total;
 }
 
-/* The worst relative error of a row's head. Of many rows some are looked at, the last among them.
- */
-static double worst_error(const attention_data *a) {
-    const int64_t step = a->of.rows > 24 ? a->of.rows / 24 : 1;
-    double worst = 0;
-#pragma omp parallel for collapse(2) reduction(max : worst)
-    for (int64_t i = 0; i < (a->of.rows + step - 1) / step; i++)
-        for (int head = 0; head < a->of.heads; head++) {
-            const int64_t row = a->of.rows - 1 - i * step;
-            double *scores = malloc((size_t)a->capacity * sizeof *scores), expected[D];
-            double wrong = 0, size = 0;
-            if (scores)
-                attend(a, row, head, scores, expected);
-            for (int j = 0; scores && j < D; j++) {
-                const double x = a->o[(row * a->of.heads + head) * D + j];
-                wrong += (x - expected[j]) * (x - expected[j]);
-                size += expected[j] * expected[j];
-            }
-            const double error = sqrt(wrong / size);
-            worst = scores && error <= worst ? worst : scores && !isnan(error) ? error : INFINITY;
-            free(scores);
+/* What is wrong with a slice, a head of a sequence. */
+typedef struct slice_error {
+    double wrong, size;    /* sums of squares */
+    double peak;           /* the largest value */
+    double largest, naive; /* errors of an element, the device's and the naive computation's */
+} slice_error;
+
+/* Of many rows some are looked at, the last among them. false: out of memory. */
+static bool judge_slice(const attention_data *a, int64_t sequence, int head, slice_error *e) {
+    const int64_t rows = a->of.decoding ? 1 : a->of.rows, step = rows > 24 ? rows / 24 : 1;
+    double *scores = malloc((size_t)a->capacity * sizeof *scores), expected[D], naive[D];
+    *e = (slice_error){0};
+    for (int64_t i = rows - 1; scores && i >= 0; i -= step) {
+        const int64_t row = a->of.decoding ? sequence : i;
+        attend(a, row, head, false, scores, expected);
+        attend(a, row, head, true, scores, naive);
+        for (int j = 0; j < D; j++) {
+            const double off = a->o[(row * a->of.heads + head) * D + j] - expected[j];
+            e->wrong += off * off;
+            e->size += expected[j] * expected[j];
+            e->peak = fmax(e->peak, fabs(expected[j]));
+            e->largest = fabs(off) <= e->largest ? e->largest : fabs(off);
+            e->naive = fmax(e->naive, fabs(naive[j] - expected[j]));
         }
-    return worst;
+    }
+    free(scores);
+    return scores != NULL;
+}
+
+/* The largest error of an element over what is allowed: twice the naive computation's, or a unit
+ * in the last place. In float32 the naive one's sums, in double, are too good to be held against.
+ */
+static double share_of_allowed(const slice_error *e, tnl_type type) {
+    const double allowed = fmax(2 * e->naive, tnl_ulp(type, e->peak));
+    return type == TNL_FLOAT32 ? 0 : e->largest / allowed;
+}
+
+/* The worst of all slices, by either measure. false: out of memory. */
+static bool judge_slices(const attention_data *a, double *worst, double *ratio) {
+    bool judged = true;
+    double most = 0, times = 0;
+#pragma omp parallel for collapse(2) reduction(max : most, times) reduction(&& : judged)
+    for (int64_t i = 0; i < a->sequences; i++)
+        for (int head = 0; head < a->of.heads; head++) {
+            slice_error e;
+            judged = judge_slice(a, i, head, &e) && judged;
+            const double error = sqrt(e.wrong / e.size);
+            most = error <= most ? most : isnan(error) ? INFINITY : error;
+            times = fmax(times, share_of_allowed(&e, a->type));
+        }
+    *worst = most;
+    *ratio = times;
+    return judged;
 }
 
 /* Run the call on these tensors and have its output. */
@@ -194,15 +240,18 @@ static void judge_attention(report *r, tnl_context *context, attention_case of, 
                            .longest = of.position,
                            .first = of.position};
     attention_set_turns(&call);
-    const bool ran = packed && k && v && o && run_attention(&a, &call, o);
-    const double error = ran ? worst_error(&a) : INFINITY;
-    report_case(r, error <= bound, error, bound,
-                "%s h:%d rows:%lld pos:%lld apart:%lld seed:%llu%s%s",
-                of.decoding ? "decode" : "prefill", of.heads, (long long)of.rows,
-                (long long)of.position, (long long)of.apart, (unsigned long long)seed,
-                ran ? "" : ": ", ran ? "" : tnl_context_error(context));
+    double error = INFINITY, ratio = 0;
+    const bool ran = packed && k && v && o && turn(&a) && run_attention(&a, &call, o) &&
+                     judge_slices(&a, &error, &ratio);
+    report_case(
+        r, error <= bound && ratio <= 1, error, bound,
+        "%s h:%d rows:%lld pos:%lld apart:%lld seed:%llu: %.3g of the largest error allowed "
+        "%s",
+        of.decoding ? "decode" : "prefill", of.heads, (long long)of.rows, (long long)of.position,
+        (long long)of.apart, (unsigned long long)seed, ratio,
+        ran ? "" : tnl_context_error(context));
     void *device[] = {packed, k, v, o};
-    double *host[] = {a.packed, a.k, a.v, a.o, nothing};
+    double *host[] = {a.packed, a.k, a.v, a.turned, a.o, nothing};
     for (size_t i = 0; i < sizeof device / sizeof *device; i++)
         tnl_memory_free(context->device, device[i]);
     for (size_t i = 0; i < sizeof host / sizeof *host; i++)
@@ -219,10 +268,17 @@ static void verify_attention(report *r, tnl_context *context) {
         {false, 3, 64, 0, 0},     {false, 1, 127, 1, 0},   {false, 2, 129, 0, 0},
         {false, 1, 300, 77, 0},   {false, 4, 65, 1000, 0}, {false, 1, 1, 500, 0},
         {false, 1, 40, 65500, 0}, {false, 2, 1025, 0, 0}};
-    if (!report_begin(r, "transformer_attention", "", ""))
-        return;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        judge_attention(r, context, cases[i], r->seed + i);
+    const size_t count = sizeof cases / sizeof *cases;
+    if (report_begin(r, "transformer_attention", "", ""))
+        for (size_t i = 0; i < count; i++)
+            judge_attention(r, context, cases[i], r->seed + i);
+    /* Hopper has a kernel of its own for prefilling; the others' runs there, too. */
+    tnl_context older = *context;
+    older.compute_capability = 80;
+    if (context->compute_capability == 90 && report_begin(r, "transformer_attention", "older", ""))
+        for (size_t i = 0; i < count; i++)
+            if (!cases[i].decoding)
+                judge_attention(r, &older, cases[i], r->seed + i);
 }
 
 /* ---- the whole ---------------------------------------------------------------------------- */
