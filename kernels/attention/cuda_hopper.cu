@@ -35,6 +35,7 @@ template <typename T> constexpr int most_columns = std::is_same_v<T, __half> ? 6
 struct hopper_plan {
     int64_t length; /* of a segment */
     int columns; /* of the outer dimension that a block takes, where the inner tile is 128 wide */
+    int cluster; /* one sweep in clusters of so many blocks, the segments of a sequence; or 1 */
 };
 
 static double blocks_of(const products &all, int columns) {
@@ -90,7 +91,7 @@ static hopper_plan plan(const tnl_call *call) {
                                heads * blocks_of(states, columns) * (double)(segments - 1), length);
             if (least == 0 || time < least) {
                 least = time;
-                best = {(int64_t)length * TILE, columns};
+                best = {(int64_t)length * TILE, columns, 1};
             }
         }
     }
@@ -120,31 +121,32 @@ static const char *rejects(const tnl_call *call) {
 /* ---- the rows ----------------------------------------------------------------------------- */
 
 template <typename T, bool OUTPUTS>
-static tnl_status sweep_width(const tnl_call *call, const sweep &args, int width, int columns) {
-    const bool overlaps = OUTPUTS && division_ends(args.tokens) > 0;
+static tnl_status sweep_width(const tnl_call *call, const sweep &args, int width,
+                              const hopper_plan &chosen) {
+    const bool overlaps = OUTPUTS && chosen.cluster == 1 && division_ends(args.tokens) > 0;
     if (width == 64)
-        return launch_hopper<T, 64, 64, OUTPUTS>(call, args, overlaps);
+        return launch_hopper<T, 64, 64, OUTPUTS>(call, args, overlaps, chosen.cluster);
     if (width == LARGEST_INNER)
-        return launch_hopper<T, LARGEST_INNER, 64, OUTPUTS>(call, args, overlaps);
+        return launch_hopper<T, LARGEST_INNER, 64, OUTPUTS>(call, args, overlaps, chosen.cluster);
     if constexpr (most_columns<T> == 128)
-        if (columns == 128)
-            return launch_hopper<T, 128, 128, OUTPUTS>(call, args, overlaps);
-    return launch_hopper<T, 128, 64, OUTPUTS>(call, args, overlaps);
+        if (chosen.columns == 128)
+            return launch_hopper<T, 128, 128, OUTPUTS>(call, args, overlaps, chosen.cluster);
+    return launch_hopper<T, 128, 64, OUTPUTS>(call, args, overlaps, chosen.cluster);
 }
 
-template <typename T> static tnl_status launch_typed(const tnl_call *call) {
-    const hopper_plan chosen = plan(call);
-    return sweep_segments(call, chosen.length, [&](const sweep &args, bool outputs) {
+template <typename T>
+static tnl_status launch_typed(const tnl_call *call, const hopper_plan &chosen) {
+    return sweep_segments(call, chosen.length, chosen.cluster == 1, [&](const sweep &args, bool outputs) {
         return for_each_width(args, [&](const sweep &part, int width) {
-            return outputs ? sweep_width<T, true>(call, part, width, chosen.columns)
-                           : sweep_width<T, false>(call, part, width, chosen.columns);
+            return outputs ? sweep_width<T, true>(call, part, width, chosen)
+                           : sweep_width<T, false>(call, part, width, chosen);
         });
     });
 }
 
 static tnl_status launch(const tnl_call *call) {
-    return call->type == TNL_FLOAT16 ? launch_typed<__half>(call)
-                                     : launch_typed<__nv_bfloat16>(call);
+    return call->type == TNL_FLOAT16 ? launch_typed<__half>(call, plan(call))
+                                     : launch_typed<__nv_bfloat16>(call, plan(call));
 }
 
 static constexpr tnl_kernel ROW = {

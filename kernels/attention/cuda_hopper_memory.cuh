@@ -33,6 +33,7 @@
 /* A sweep and the tensor maps of its products' x, y, z and out. */
 struct hopper_sweep {
     sweep args;
+    int cluster; /* the blocks of one: the segments of a sequence; or 1 */
     CUtensorMap map[4][4];
 };
 
@@ -43,6 +44,7 @@ constexpr int MOST_SHARED_BYTES = 227 * 1024;
 /* Sequences up to so long have their scores, and where they are one chunk their states, go into
  * products in two parts: there may be too few terms in a sum for roundings to average out. */
 constexpr int FEW_TOKENS = 512;
+constexpr int MOST_CLUSTER = 8; /* blocks that every device lets a cluster have */
 
 template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_shape {
     static constexpr int STATE_GROUPS = INNER == 64 ? 1 : 2;
@@ -75,13 +77,14 @@ template <int STAGES> struct hopper_tables {
     float2 mask[2 * TILE];  /* [64 + r - c]: M of row r, columns c and c + 1 */
     float peak[2][16];      /* of a warp's part of |S|, for float16 */
     int unit[2];            /* the exponent of the unit of a published S */
-    barrier full[STAGES], empty[STAGES], state_full[2], state_empty[2], out_full[2], out_empty[2];
-    barrier cleared;
+    barrier full[2][STAGES], empty[2][STAGES], state_full[2], state_empty[2], out_full[2], out_empty[2];
+    barrier cleared, gathered, scattered;
 };
 
 template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_memory {
     using shape = hopper_shape<T, INNER, OUTER, OUTPUTS>;
     unsigned char *base;
+    int ring; /* of barriers: 1 while a cluster's blocks sum up their segments' states, then 0 */
 
     static constexpr int STATES_AT = shape::STAGES * shape::STAGE_BYTES;
     static constexpr int OUT_AT = STATES_AT + 4 * shape::STATE;
@@ -107,6 +110,17 @@ template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_memory {
     __device__ hopper_tables<shape::STAGES> &tables() const {
         return *(hopper_tables<shape::STAGES> *)(base + TABLES_AT);
     }
+    __device__ barrier *full(int stage) const {
+        return &tables().full[ring][stage];
+    }
+    __device__ barrier *empty(int stage) const {
+        return &tables().empty[ring][stage];
+    }
+    /* A block's state in float32, while none is published: one thread's fragments lie in steps of
+     * STATE_THREADS. */
+    __device__ float4 *exchanged() const {
+        return (float4 *)(base + STATES_AT);
+    }
 };
 
 #ifdef TNL_HOPPER_CODE
@@ -119,6 +133,7 @@ struct hopper_place {
     sweep_part part;
     int chunks;
     bool packed;
+    int cluster; /* blocks of it, the segments of the sequence; or 1 */
 
     /* The rows of a chunk. */
     __device__ __forceinline__ int rows(int chunk) const {
@@ -185,20 +200,21 @@ static __device__ __forceinline__ void clear_rows(const M &shared, const hopper_
     fence_async_proxy();
 }
 
-/* Start loading a chunk into a stage. */
-template <typename T, typename M>
+/* Start loading a chunk into a stage; (WITH_X) x too. */
+template <typename T, bool WITH_X, typename M>
 static __device__ __forceinline__ void load_chunk(const M &shared, const hopper_place &at,
                                                   int chunk, int stage) {
     using shape = typename M::shape;
     const int token = at.token(chunk), head = at.part.head, batch = (int)at.part.s.batch;
-    barrier *const full = &shared.tables().full[stage];
-    barrier_expect(full, shape::STAGE_BYTES);
+    constexpr int X_PANELS = WITH_X ? shape::X_PANELS : 0;
+    barrier *const full = shared.full(stage);
+    barrier_expect(full, (X_PANELS + shape::Y_PANELS + shape::Z_PANELS) * PANEL_BYTES);
 #pragma unroll
     for (int i = 0; i < shape::Y_PANELS; i++)
         tma_load(shared.y(stage) + i * PANEL, &at.map[1], full, PANEL_COLUMNS * i, token, head,
                  batch);
 #pragma unroll
-    for (int i = 0; i < shape::X_PANELS; i++)
+    for (int i = 0; i < X_PANELS; i++)
         tma_load(shared.x(stage) + i * PANEL, &at.map[0], full, PANEL_COLUMNS * i, token, head,
                  batch);
 #pragma unroll
@@ -207,23 +223,41 @@ static __device__ __forceinline__ void load_chunk(const M &shared, const hopper_
                  token, head, batch);
 }
 
-template <typename T, typename M>
-static __device__ __forceinline__ void run_loader(const M &shared, const hopper_place &at) {
+template <typename T, bool WITH_X, typename M>
+static __device__ __forceinline__ void load_chunks(const M &shared, const hopper_place &at,
+                                                   int begin) {
     constexpr int STAGES = M::shape::STAGES;
-    auto &tables = shared.tables();
-    for (int chunk = 0; chunk < at.chunks; chunk++) {
+    for (int chunk = begin; chunk < at.chunks; chunk++) {
         const int stage = chunk % STAGES;
         if (chunk >= STAGES)
-            barrier_wait(&tables.empty[stage], (chunk / STAGES - 1) & 1);
+            barrier_wait(shared.empty(stage), (chunk / STAGES - 1) & 1);
         if (lane_index() == 0)
-            load_chunk<T>(shared, at, chunk, stage);
+            load_chunk<T, WITH_X>(shared, at, chunk, stage);
     }
+}
+
+/* `twice`: first y and z alone, in the other ring of barriers. */
+template <typename T, typename M>
+static __device__ __forceinline__ void run_loader(const M &shared, const hopper_place &at,
+                                                  bool twice) {
+    constexpr int STAGES = M::shape::STAGES;
+    int begin = 0;
+    if (twice) {
+        const M early = {shared.base, 1};
+        load_chunks<T, false>(early, at, 0);
+        for (; begin < min(STAGES, at.chunks); begin++) {
+            barrier_wait(early.empty(begin), (at.chunks - 1 - begin) / STAGES & 1);
+            if (lane_index() == 0)
+                load_chunk<T, true>(shared, at, begin, begin);
+        }
+    }
+    load_chunks<T, true>(shared, at, begin);
     const int last = at.chunks - 1;
     if (last < 0 || !at.mixed(last))
         return;
-    barrier_wait(&tables.full[last % STAGES], last / STAGES & 1);
+    barrier_wait(shared.full(last % STAGES), last / STAGES & 1);
     clear_rows<T>(shared, at, last, last % STAGES);
-    barrier_arrive(&tables.cleared);
+    barrier_arrive(&shared.tables().cleared);
 }
 
 /* Wait until a chunk's tiles are there. */
@@ -231,7 +265,7 @@ template <typename M>
 static __device__ __forceinline__ void wait_for_chunk(const M &shared, const hopper_place &at,
                                                       int chunk) {
     constexpr int STAGES = M::shape::STAGES;
-    barrier_wait(&shared.tables().full[chunk % STAGES], chunk / STAGES & 1);
+    barrier_wait(shared.full(chunk % STAGES), chunk / STAGES & 1);
     if (at.mixed(chunk))
         barrier_wait(&shared.tables().cleared, 0);
 }

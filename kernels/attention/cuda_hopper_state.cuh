@@ -36,6 +36,19 @@ template <int TILES, int OUTER> struct hopper_state {
                       8 * j + lane % 4 * 2 + r % 2);
     }
 
+    /* f(a fragment, its number) for all of the lane's. */
+    template <typename F> __device__ __forceinline__ void for_each_fragment(F f) {
+#pragma unroll
+        for (int i = 0; i < TILES; i++)
+#pragma unroll
+            for (int j = 0; j < OUTER / 8; j++)
+                f(at[i][j], i * (OUTER / 8) + j);
+    }
+
+    __device__ __forceinline__ void clear() {
+        for_each([](float &value, int, int) { value = 0; });
+    }
+
     __device__ __forceinline__ void scale(float factor) {
         for_each([&](float &value, int, int) { value *= factor; });
     }
@@ -307,28 +320,14 @@ static __device__ __forceinline__ void advance(const M &shared, const hopper_pla
         state.scale(shared.tables().decay[1]);
     __syncwarp();
     if (lane_index() == 0)
-        barrier_arrive(&shared.tables().empty[stage]);
+        barrier_arrive(shared.empty(stage));
 }
 
-/* A state group's way through its segment. `warp`: the warp's number among the state groups'. */
-template <typename T, int INNER, int OUTER, bool OUTPUTS, typename M>
-static __device__ __forceinline__ void run_state(const M &shared, const hopper_place &at,
-                                                 decay_rate rate, int64_t segment_length,
-                                                 int warp) {
+/* Bring S through the segment; (PUBLISHES) publish it before every chunk but the first. */
+template <typename T, int INNER, bool PUBLISHES, typename M, typename S>
+static __device__ __forceinline__ void bring_through(const M &shared, const hopper_place &at,
+                                                     S &state) {
     constexpr int TILES = M::shape::STATE_TILES;
-    const product &p = *at.p;
-    const segment &s = at.part.s;
-    hopper_state<TILES, OUTER> state;
-    state.top = warp / 4 * 64 * TILES + warp % 4 * 16;
-    state.for_each([](float &value, int, int) { value = 0; });
-    if constexpr (OUTPUTS) {
-        if (p.state_in.data)
-            state.add(p.state_in, s.sequence, at);
-        wait_for_kernel_before();
-        state.template add_ends<INNER>(at, decay_by(rate, (float)segment_length));
-        if (at.chunks > 0)
-            publish<T, INNER>(shared, state, 0, s.tokens <= TILE);
-    }
     for (int chunk = 0; chunk < at.chunks; chunk++) {
         weighted_part part[TILES];
         wait_for_chunk(shared, at, chunk);
@@ -336,9 +335,111 @@ static __device__ __forceinline__ void run_state(const M &shared, const hopper_p
         for (int i = 0; i < TILES; i++)
             weigh<T>(shared, at, state, chunk, i, part[i]);
         advance<T>(shared, at, state, chunk, part);
-        if (OUTPUTS && chunk + 1 < at.chunks)
+        if (PUBLISHES && chunk + 1 < at.chunks)
             publish<T, INNER>(shared, state, chunk + 1, false);
     }
+}
+
+/* Fragment `number` of thread `thread` of the state groups, from the state before the sequence. */
+template <typename M>
+static __device__ __forceinline__ float4 incoming_fragment(const hopper_place &at, int number,
+                                                           int thread) {
+    constexpr int TILES = M::shape::STATE_TILES, WIDTH = M::shape::Z_PANELS * 8;
+    const product &p = *at.p;
+    const int lane = thread % 32, top = thread / GROUP * 64 * TILES + thread % GROUP / 32 * 16;
+    const int row = top + number / WIDTH * 64 + lane / 4;
+    const int column = at.part.column + number % WIDTH * 8 + lane % 4 * 2;
+    const float *from = p.state_in.data + at.part.s.sequence * p.state_in.sequence +
+                        at.part.head * p.state_in.head;
+    const auto element = [&](int down, int right) {
+        return row + down < p.inner && column + right < p.outer
+                   ? from[(row + down) * p.state_in.inner + (column + right) * p.state_in.outer]
+                   : 0;
+    };
+    return make_float4(element(0, 0), element(0, 1), element(8, 0), element(8, 1));
+}
+
+/* From the states E_i that the cluster's segments leave behind to those before them, P_0 that
+ * before the sequence and P_(i+1) = factor P_i + E_i: each block adds up its share of the elements
+ * for all segments. In place, in the blocks' shared memory. */
+template <typename M>
+static __device__ __forceinline__ void add_up_cluster(const M &shared, const hopper_place &at,
+                                                      float factor, int thread) {
+    constexpr int THREADS = GROUP * M::shape::STATE_GROUPS, COUNT = M::shape::STATE / 4;
+    float4 *const exchanged = shared.exchanged();
+#pragma unroll 1
+    for (int i = cluster_rank() * THREADS + thread; i < COUNT; i += at.cluster * THREADS) {
+        float4 end[MOST_CLUSTER], sum = {};
+#pragma unroll
+        for (int j = 0; j + 1 < MOST_CLUSTER; j++)
+            if (j + 1 < at.cluster)
+                end[j] = load_at(exchanged + i, j);
+        if (at.p->state_in.data)
+            sum = incoming_fragment<M>(at, i / THREADS, thread);
+#pragma unroll
+        for (int j = 0; j < MOST_CLUSTER; j++)
+            if (j < at.cluster) {
+                store_at(exchanged + i, j, sum);
+                sum = {fmaf(factor, sum.x, end[j].x), fmaf(factor, sum.y, end[j].y),
+                       fmaf(factor, sum.z, end[j].z), fmaf(factor, sum.w, end[j].w)};
+            }
+    }
+}
+
+/* Arrive at a barrier of each block of the cluster, by a warp, and wait at this block's. */
+static __device__ __forceinline__ void meet(barrier *b, int cluster) {
+    __syncwarp();
+    if (lane_index() < cluster)
+        barrier_release_at(b, lane_index());
+    barrier_wait_cluster(b, 0);
+}
+
+/* state = that before the segment, from the cluster's blocks. `thread`: of the state groups'. */
+template <typename T, int INNER, typename M, typename S>
+static __device__ __forceinline__ void find_state(const M &shared, const hopper_place &at,
+                                                  S &state, float factor, int thread) {
+    constexpr int THREADS = GROUP * M::shape::STATE_GROUPS;
+    auto &tables = shared.tables();
+    float4 *const mine = shared.exchanged() + thread;
+    if (!at.part.last)
+        bring_through<T, INNER, false>(M{shared.base, 1}, at, state);
+    state.for_each_fragment([&](float(&c)[4], int number) {
+        mine[number * THREADS] = make_float4(c[0], c[1], c[2], c[3]);
+    });
+    meet(&tables.gathered, at.cluster);
+    add_up_cluster(shared, at, factor, thread);
+    meet(&tables.scattered, at.cluster);
+    state.for_each_fragment([&](float(&c)[4], int number) {
+        const float4 value = mine[number * THREADS];
+        c[0] = value.x, c[1] = value.y, c[2] = value.z, c[3] = value.w;
+    });
+    sync_threads(1 + M::shape::OUTPUT_GROUPS, THREADS); /* all have read it */
+}
+
+/* A state group's way through its segment. `warp`: the warp's number among the state groups'. */
+template <typename T, int INNER, int OUTER, bool OUTPUTS, typename M>
+static __device__ __forceinline__ void run_state(const M &shared, const hopper_place &at,
+                                                 decay_rate rate, int64_t segment_length,
+                                                 int warp) {
+    const product &p = *at.p;
+    const segment &s = at.part.s;
+    hopper_state<M::shape::STATE_TILES, OUTER> state;
+    state.top = warp / 4 * 64 * M::shape::STATE_TILES + warp % 4 * 16;
+    state.clear();
+    if constexpr (OUTPUTS) {
+        const float factor = decay_by(rate, (float)segment_length);
+        if (at.cluster > 1) {
+            find_state<T, INNER>(shared, at, state, factor, 32 * warp + lane_index());
+        } else {
+            if (p.state_in.data)
+                state.add(p.state_in, s.sequence, at);
+            wait_for_kernel_before();
+            state.template add_ends<INNER>(at, factor);
+        }
+        if (at.chunks > 0)
+            publish<T, INNER>(shared, state, 0, s.tokens <= TILE);
+    }
+    bring_through<T, INNER, OUTPUTS>(shared, at, state);
     if constexpr (!OUTPUTS)
         state.template store_end<INNER>(at);
     else if (at.part.last && p.state_out.data)

@@ -196,7 +196,7 @@ static __device__ __forceinline__ void run_outputs(const M &shared, const hopper
         pin(sum);
         __syncwarp();
         if (lane_index() == 0)
-            barrier_arrive(&shared.tables().empty[stage]);
+            barrier_arrive(shared.empty(stage));
         leave_units<T>(sum, unit);
         hand_over<T, OUTER>(shared, group, chunk / STEP, sum);
         wgmma_wait<0>();
@@ -248,12 +248,16 @@ static __device__ __forceinline__ void run_storer(const M &shared, const hopper_
 
 /* ---- the kernel --------------------------------------------------------------------------- */
 
-template <typename M> static __device__ __forceinline__ void make_barriers(const M &shared) {
+template <typename M>
+static __device__ __forceinline__ void make_barriers(const M &shared, int cluster) {
     using shape = typename M::shape;
     auto &tables = shared.tables();
     for (int i = 0; i < shape::STAGES; i++) {
-        barrier_init(&tables.full[i], 1);
-        barrier_init(&tables.empty[i], 4 * (shape::STATE_GROUPS + (shape::OUTPUT_GROUPS > 0)));
+        for (int ring = 0; ring < 2; ring++) {
+            const int groups = shape::STATE_GROUPS + (ring == 0 && shape::OUTPUT_GROUPS > 0);
+            barrier_init(&tables.full[ring][i], 1);
+            barrier_init(&tables.empty[ring][i], 4 * groups);
+        }
     }
     for (int i = 0; i < 2; i++) {
         barrier_init(&tables.state_full[i], 4 * shape::STATE_GROUPS);
@@ -262,6 +266,8 @@ template <typename M> static __device__ __forceinline__ void make_barriers(const
         barrier_init(&tables.out_empty[i], 1);
     }
     barrier_init(&tables.cleared, 32);
+    barrier_init(&tables.gathered, 4 * shape::STATE_GROUPS * cluster);
+    barrier_init(&tables.scattered, 4 * shape::STATE_GROUPS * cluster);
     barrier_init_fence();
 }
 
@@ -290,26 +296,32 @@ static __global__ void __launch_bounds__((hopper_shape<T, INNER, OUTER, OUTPUTS>
 #ifdef TNL_HOPPER_CODE
     using shape = hopper_shape<T, INNER, OUTER, OUTPUTS>;
     extern __shared__ __align__(1024) unsigned char raw[];
-    const hopper_memory<T, INNER, OUTER, OUTPUTS> shared = {raw};
-    const int product_number = blockIdx.x % sweep.args.count;
+    const hopper_memory<T, INNER, OUTER, OUTPUTS> shared = {raw, 0};
+    const int cluster = OUTPUTS ? sweep.cluster : 1;
+    const int product_number = blockIdx.x / cluster % sweep.args.count;
     const swept_product &swept = sweep.args.at[product_number];
     allow_next_kernel();
 
     hopper_place at = {&swept.p, &swept.ends, sweep.map[product_number]};
-    at.part = find_part<OUTER, OUTPUTS>(sweep.args, swept.p, blockIdx.x / sweep.args.count);
+    at.part = find_part<OUTER, OUTPUTS>(sweep.args, swept.p,
+                                        blockIdx.x / (cluster * sweep.args.count), cluster);
+    at.cluster = cluster;
     if (at.part.idle)
         return;
     at.chunks = (int)ceil_div(at.part.s.rows, TILE);
     at.packed = sweep.args.tokens.cu_seqlens != NULL;
     const int warp = warp_index(), outputs = 4 * shape::OUTPUT_GROUPS;
     if (threadIdx.x == GROUP * shape::GROUPS)
-        make_barriers(shared);
-    __syncthreads();
+        make_barriers(shared, cluster);
+    if (cluster > 1)
+        cluster_sync();
+    else
+        __syncthreads();
     if (warp >= 4 * shape::GROUPS) {
         if constexpr (OUTPUTS)
             give_registers<shape::LOADER_REGISTERS>();
         if (warp == 4 * shape::GROUPS)
-            run_loader<T>(shared, at);
+            run_loader<T>(shared, at, cluster > 1 && !at.part.last);
         if constexpr (OUTPUTS)
             if (warp == 4 * shape::GROUPS + 1)
                 run_storer<T, OUTER>(shared, at);
@@ -350,8 +362,9 @@ static inline tnl_status map_rows(const tnl_call *call, const rows_view &rows, i
 /* Sweep the products of args, whose inner dimensions fit INNER. `overlaps`: behind a sweep whose
  * states it waits for. */
 template <typename T, int INNER, int OUTER, bool OUTPUTS>
-static tnl_status launch_hopper(const tnl_call *call, const sweep &args, bool overlaps) {
-    hopper_sweep sweep = {args, {}};
+static tnl_status launch_hopper(const tnl_call *call, const sweep &args, bool overlaps,
+                                int cluster) {
+    hopper_sweep sweep = {args, cluster, {}};
     int outer = 0;
     tnl_status status = TNL_OK;
     for (int i = 0; i < args.count && status == TNL_OK; i++) {
@@ -373,7 +386,8 @@ static tnl_status launch_hopper(const tnl_call *call, const sweep &args, bool ov
     return tnl_launch_overlapping(call, sweep_hopper<T, INNER, OUTER, OUTPUTS>,
                                   dim3((unsigned)blocks),
                                   hopper_shape<T, INNER, OUTER, OUTPUTS>::THREADS,
-                                  hopper_memory<T, INNER, OUTER, OUTPUTS>::BYTES, overlaps, sweep);
+                                  hopper_memory<T, INNER, OUTER, OUTPUTS>::BYTES, overlaps, sweep,
+                                  cluster);
 }
 
 #endif

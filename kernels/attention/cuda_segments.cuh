@@ -101,7 +101,8 @@ static inline tnl_status copy_replaced(const tnl_call *call, float *copy, produc
 
 /* The sweeps of a call: f(args, true) computes outputs, before it where there are several segments
  * f(args, false) the states that they leave behind. */
-template <typename F> static tnl_status sweep_segments(const tnl_call *call, int64_t length, F f) {
+template <typename F>
+static tnl_status sweep_segments(const tnl_call *call, int64_t length, bool stores_ends, F f) {
     products all = find_products(call);
     sweep args = {.at = {},
                   .count = all.count,
@@ -116,7 +117,7 @@ template <typename F> static tnl_status sweep_segments(const tnl_call *call, int
     const products states = state_products(call);
     tnl_status status =
         copy_replaced(call, ends[0] + states.count * ends_floats(call, args.tokens), &all);
-    if (status == TNL_OK && division_ends(args.tokens) > 0) {
+    if (status == TNL_OK && stores_ends && division_ends(args.tokens) > 0) {
         sweep first = args;
         first.count = states.count;
         for (int i = 0; i < states.count; i++)
