@@ -21,6 +21,7 @@
  * scores in registers); scores of four warps in two parts for long sequences (256 cycles more, and
  * no error that counts); states in step with two tiles a group for 64 columns (2,280).
  */
+#include "kernels/attention/cuda_hopper_prefix.cuh"
 #include "kernels/attention/cuda_hopper_sweep.cuh"
 #include "kernels/attention/cuda_segments.cuh"
 
@@ -52,54 +53,74 @@ struct chunk_cost {
     double alone, shared;
 };
 
-/* The time that a sweep takes for `blocks` blocks of `chunks` chunks each, in waves. */
-static double sweep_time(const tnl_call *call, chunk_cost cost, double blocks, double chunks) {
-    const double slots = call->context->multiprocessors;
+/* The time that a sweep takes for `blocks` blocks of `chunks` chunks each, in waves of `slots`. */
+static double sweep_time(chunk_cost cost, double blocks, double chunks, double slots) {
     return ceil(blocks / slots) * chunks * fmax(cost.alone, cost.shared * fmin(blocks, slots));
+}
+
+/* The blocks of clusters of `cluster` that run at a time. Clusters of 8 find room for 16 in 8
+ * groups of 16 or 18 multiprocessors, of which two are left over in the latter. */
+static double cluster_slots(const tnl_call *call, int64_t cluster) {
+    const int64_t group = 16 / cluster * cluster;
+    return (double)(call->context->multiprocessors / 16 * group);
 }
 
 /*
  * The plan with the least estimated time. Wide blocks read the least and are best for many heads.
  * With few heads the chip is filled by
  *   - narrow blocks: a pair of them reads x and y twice, mostly out of the L2;
- *   - segments: y and z are read twice, another kernel is started, and a block begins by adding up
- *     the states of all segments before its own.
+ *   - segments: y and z are read twice, by two sweeps with one more kernel between them; or, up to
+ *     8, by a cluster of blocks, which has no more than one kernel to start.
  * A packed batch is taken for one of equally long sequences.
  */
 static hopper_plan plan(const tnl_call *call) {
     constexpr chunk_cost OUTPUTS[2] = {{1.1, 0.0091}, {1.7, 0.016}};
     constexpr chunk_cost STATES[2] = {{0.51, 0.006}, {0.73, 0.008}};
-    constexpr double LAUNCH = 9, ADDED[2] = {0.9, 1.7};
+    constexpr double LAUNCHES = 13, EXCHANGE = 4;
     const int64_t sequences = call->dim[DIM_S], n = call->dim[DIM_N];
-    const int64_t chunks = ceil_div(cu_seqlens_of(call)->data ? ceil_div(n, sequences) : n, TILE);
+    const bool packed = cu_seqlens_of(call)->data != NULL;
+    const int64_t chunks = ceil_div(packed ? ceil_div(n, sequences) : n, TILE);
     const double heads = (double)(call->dim[DIM_H] * sequences);
+    const double slots = call->context->multiprocessors;
     const products all = find_products(call), states = state_products(call);
     const int most = call->type == TNL_FLOAT16 ? most_columns<__half> : most_columns<__nv_bfloat16>;
     hopper_plan best = {};
     double least = 0;
+    const auto consider = [&](double time, int64_t length, int columns, int cluster) {
+        if (least == 0 || time < least) {
+            least = time;
+            best = {length * TILE, columns, cluster};
+        }
+    };
     for (int wide = 0; wide < most / 64; wide++) {
         const int columns = 64 * (wide + 1);
         for (int64_t segments = 1; segments <= min((int64_t)MOST_SEGMENTS, chunks); segments++) {
-            const double length =
-                (double)max(ceil_div(chunks, segments), least_segment(call, TILE));
-            double time = sweep_time(call, OUTPUTS[wide],
-                                     heads * blocks_of(all, columns) * (double)segments, length);
+            const int64_t chunks_each = max(ceil_div(chunks, segments), least_segment(call, TILE));
+            const double length = (double)chunks_each;
+            const double blocks = heads * blocks_of(all, columns) * (double)segments;
+            double time = sweep_time(OUTPUTS[wide], blocks, length, slots);
             if (segments > 1)
-                time +=
-                    LAUNCH + ADDED[wide] * (double)(segments - 1) +
-                    sweep_time(call, STATES[wide],
-                               heads * blocks_of(states, columns) * (double)(segments - 1), length);
-            if (least == 0 || time < least) {
-                least = time;
-                best = {(int64_t)length * TILE, columns, 1};
-            }
+                time += LAUNCHES + sweep_time(STATES[wide],
+                                              heads * blocks_of(states, columns) *
+                                                  (double)(segments - 1),
+                                              length, slots);
+            consider(time, chunks_each, columns, 1);
+            if (segments < 2 || segments > MOST_CLUSTER || packed ||
+                ceil_div(chunks, chunks_each) != segments)
+                continue;
+            const double places = cluster_slots(call, segments);
+            consider(sweep_time(OUTPUTS[wide], blocks, length, places) +
+                         sweep_time(STATES[wide], blocks, length, places) +
+                         EXCHANGE * ceil(blocks / places),
+                     chunks_each, columns, (int)segments);
         }
     }
     return best;
 }
 
 static size_t workspace(const tnl_call *call) {
-    return segments_workspace(call, plan(call).length);
+    const hopper_plan chosen = plan(call);
+    return segments_workspace(call, chosen.cluster > 1 ? call->dim[DIM_N] : chosen.length);
 }
 
 static const char *rejects(const tnl_call *call) {
@@ -137,10 +158,11 @@ static tnl_status sweep_width(const tnl_call *call, const sweep &args, int width
 template <typename T>
 static tnl_status launch_typed(const tnl_call *call, const hopper_plan &chosen) {
     return sweep_segments(call, chosen.length, chosen.cluster == 1, [&](const sweep &args, bool outputs) {
-        return for_each_width(args, [&](const sweep &part, int width) {
+        const tnl_status status = for_each_width(args, [&](const sweep &part, int width) {
             return outputs ? sweep_width<T, true>(call, part, width, chosen)
                            : sweep_width<T, false>(call, part, width, chosen);
         });
+        return status == TNL_OK && !outputs ? launch_prefix(call, args) : status;
     });
 }
 

@@ -65,13 +65,11 @@ template <int TILES, int OUTER> struct hopper_state {
         });
     }
 
-    /* at = factor at + the state numbered `number` in the workspace, where this block's part is a
-     * whole one: (TRANSPOSED) [outer,inner] with rows of `stride` floats, or [inner,outer]. */
-    template <bool TRANSPOSED>
-    __device__ __forceinline__ void add_whole(const float *from, int stride, float factor) {
+    /* at = the state numbered `number` in the workspace, where this block's part is a whole one:
+     * (TRANSPOSED) [outer,inner] with rows of `stride` floats, or [inner,outer]. */
+    template <bool TRANSPOSED> __device__ __forceinline__ void load_whole(const float *from, int stride) {
         const int row = top + lane_index() / 4, column = lane_index() % 4 * 2;
         from += TRANSPOSED ? column * stride + row : row * stride + column;
-        float more[TILES][OUTER / 8][4];
 #pragma unroll
         for (int i = 0; i < TILES; i++)
 #pragma unroll
@@ -79,7 +77,7 @@ template <int TILES, int OUTER> struct hopper_state {
 #pragma unroll
                 for (int j = 0; j < OUTER / 8; j++) {
                     const int down = 64 * i + 8 * half;
-                    float *to = &more[i][j][2 * half];
+                    float *to = &at[i][j][2 * half];
                     if constexpr (TRANSPOSED) {
                         to[0] = from[8 * j * stride + down];
                         to[1] = from[(8 * j + 1) * stride + down];
@@ -89,36 +87,22 @@ template <int TILES, int OUTER> struct hopper_state {
                         to[1] = pair.y;
                     }
                 }
-#pragma unroll
-        for (int i = 0; i < TILES; i++)
-#pragma unroll
-            for (int j = 0; j < OUTER / 8; j++)
-#pragma unroll
-                for (int r = 0; r < 4; r++)
-                    at[i][j][r] = fmaf(factor, at[i][j][r], more[i][j][r]);
     }
 
-    /* at = the state before the block's segment, from at, that before the sequence, and the states
-     * at the ends of the segments between: each counts `passed` times less a segment later. */
-    template <int INNER>
-    __device__ __forceinline__ void add_ends(const hopper_place &place, float passed) {
+    /* at = the state before the block's segment, from the workspace. */
+    template <int INNER> __device__ __forceinline__ void load_before(const hopper_place &place) {
         const product &p = *place.p;
         const states_view &ends = *place.ends;
-        const segment &s = place.part.s;
+        const int64_t number = place.part.s.first_end + place.part.s.index - 1;
         const bool whole = p.inner == INNER && place.part.column + OUTER <= p.outer;
-        const int stride = (int)(p.transposed ? ends.outer : ends.inner);
-        const float *from = ends.data + s.first_end * ends.sequence + place.part.head * ends.head +
+        const float *from = ends.data + number * ends.sequence + place.part.head * ends.head +
                             place.part.column * ends.outer;
-        for (int64_t i = 0; i < s.index; i++, from += ends.sequence) {
-            if (!whole) {
-                scale(passed);
-                add(ends, s.first_end + i, place);
-            } else if (p.transposed) {
-                add_whole<true>(from, stride, passed);
-            } else {
-                add_whole<false>(from, stride, passed);
-            }
-        }
+        if (!whole)
+            add(ends, number, place);
+        else if (p.transposed)
+            load_whole<true>(from, (int)ends.outer);
+        else
+            load_whole<false>(from, (int)ends.inner);
     }
 
     /* The state at the end of the block's segment, to the workspace: [inner,outer]. */
@@ -431,10 +415,11 @@ static __device__ __forceinline__ void run_state(const M &shared, const hopper_p
         if (at.cluster > 1) {
             find_state<T, INNER>(shared, at, state, factor, 32 * warp + lane_index());
         } else {
-            if (p.state_in.data)
+            if (s.index == 0 && p.state_in.data)
                 state.add(p.state_in, s.sequence, at);
             wait_for_kernel_before();
-            state.template add_ends<INNER>(at, factor);
+            if (s.index > 0)
+                state.template load_before<INNER>(at);
         }
         if (at.chunks > 0)
             publish<T, INNER>(shared, state, 0, s.tokens <= TILE);

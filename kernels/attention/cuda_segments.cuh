@@ -99,6 +99,19 @@ static inline tnl_status copy_replaced(const tnl_call *call, float *copy, produc
     return tnl_launched(call);
 }
 
+/* The states, [d,e], before a call's products over the past or the future. */
+static inline states_view incoming_states(const products &all, bool future) {
+    for (int i = 0; i < all.count; i++) {
+        states_view states = all.at[i].state_in;
+        if (all.at[i].future == future && states.data) {
+            if (all.at[i].transposed)
+                states = {states.data, states.sequence, states.head, states.outer, states.inner};
+            return states;
+        }
+    }
+    return {};
+}
+
 /* The sweeps of a call: f(args, true) computes outputs, before it where there are several segments
  * f(args, false) the states that they leave behind. */
 template <typename F>
@@ -120,8 +133,10 @@ static tnl_status sweep_segments(const tnl_call *call, int64_t length, bool stor
     if (status == TNL_OK && stores_ends && division_ends(args.tokens) > 0) {
         sweep first = args;
         first.count = states.count;
-        for (int i = 0; i < states.count; i++)
+        for (int i = 0; i < states.count; i++) {
             first.at[i] = {states.at[i], view_workspace(call, ends[i], false)};
+            first.at[i].p.state_in = incoming_states(all, states.at[i].future);
+        }
         status = f(first, false);
     }
     if (status != TNL_OK)
