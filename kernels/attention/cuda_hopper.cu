@@ -100,10 +100,10 @@ static hopper_plan plan(const tnl_call *call) {
             const double blocks = heads * blocks_of(all, columns) * (double)segments;
             double time = sweep_time(OUTPUTS[wide], blocks, length, slots);
             if (segments > 1)
-                time += LAUNCHES + sweep_time(STATES[wide],
-                                              heads * blocks_of(states, columns) *
-                                                  (double)(segments - 1),
-                                              length, slots);
+                time += LAUNCHES +
+                        sweep_time(STATES[wide],
+                                   heads * blocks_of(states, columns) * (double)(segments - 1),
+                                   length, slots);
             consider(time, chunks_each, columns, 1);
             if (segments < 2 || segments > MOST_CLUSTER || packed ||
                 ceil_div(chunks, chunks_each) != segments)
@@ -157,13 +157,14 @@ static tnl_status sweep_width(const tnl_call *call, const sweep &args, int width
 
 template <typename T>
 static tnl_status launch_typed(const tnl_call *call, const hopper_plan &chosen) {
-    return sweep_segments(call, chosen.length, chosen.cluster == 1, [&](const sweep &args, bool outputs) {
-        const tnl_status status = for_each_width(args, [&](const sweep &part, int width) {
-            return outputs ? sweep_width<T, true>(call, part, width, chosen)
-                           : sweep_width<T, false>(call, part, width, chosen);
+    return sweep_segments(
+        call, chosen.length, chosen.cluster == 1, [&](const sweep &args, bool outputs) {
+            const tnl_status status = for_each_width(args, [&](const sweep &part, int width) {
+                return outputs ? sweep_width<T, true>(call, part, width, chosen)
+                               : sweep_width<T, false>(call, part, width, chosen);
+            });
+            return status == TNL_OK && !outputs ? launch_prefix(call, args) : status;
         });
-        return status == TNL_OK && !outputs ? launch_prefix(call, args) : status;
-    });
 }
 
 static tnl_status launch(const tnl_call *call) {

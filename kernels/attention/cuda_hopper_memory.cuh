@@ -77,7 +77,8 @@ template <int STAGES> struct hopper_tables {
     float2 mask[2 * TILE];  /* [64 + r - c]: M of row r, columns c and c + 1 */
     float peak[2][16];      /* of a warp's part of |S|, for float16 */
     int unit[2];            /* the exponent of the unit of a published S */
-    barrier full[2][STAGES], empty[2][STAGES], state_full[2], state_empty[2], out_full[2], out_empty[2];
+    barrier full[2][STAGES], empty[2][STAGES], state_full[2], state_empty[2], out_full[2],
+        out_empty[2];
     barrier cleared, gathered, scattered;
 };
 
@@ -132,8 +133,8 @@ struct hopper_place {
     const CUtensorMap *map;  /* x, y, z, out */
     sweep_part part;
     int chunks;
-    bool packed;
-    int cluster; /* blocks of it, the segments of the sequence; or 1 */
+    int mixed_chunk; /* the one whose tiles of inputs have rows of other sequences in them, or -1 */
+    int cluster;     /* blocks of it, the segments of the sequence; or 1 */
 
     /* The rows of a chunk. */
     __device__ __forceinline__ int rows(int chunk) const {
@@ -144,10 +145,6 @@ struct hopper_place {
     __device__ __forceinline__ int token(int chunk) const {
         const int first = (int)part.s.first + TILE * chunk;
         return (int)part.s.begin + (p->future ? (int)part.s.tokens - TILE - first : first);
-    }
-    /* Whether a chunk's tiles of inputs have rows of other sequences in them. */
-    __device__ __forceinline__ bool mixed(int chunk) const {
-        return packed && rows(chunk) < TILE;
     }
     /* The place in the product's order, within the chunk, of a row of the tile. */
     __device__ __forceinline__ int order(int row) const {
@@ -252,8 +249,8 @@ static __device__ __forceinline__ void run_loader(const M &shared, const hopper_
         }
     }
     load_chunks<T, true>(shared, at, begin);
-    const int last = at.chunks - 1;
-    if (last < 0 || !at.mixed(last))
+    const int last = at.mixed_chunk;
+    if (last < 0)
         return;
     barrier_wait(shared.full(last % STAGES), last / STAGES & 1);
     clear_rows<T>(shared, at, last, last % STAGES);
@@ -266,7 +263,7 @@ static __device__ __forceinline__ void wait_for_chunk(const M &shared, const hop
                                                       int chunk) {
     constexpr int STAGES = M::shape::STAGES;
     barrier_wait(shared.full(chunk % STAGES), chunk / STAGES & 1);
-    if (at.mixed(chunk))
+    if (chunk == at.mixed_chunk)
         barrier_wait(&shared.tables().cleared, 0);
 }
 

@@ -66,8 +66,7 @@ static __global__ void __launch_bounds__(PREFIX_THREADS) add_up_segments(const s
 
 /* Add up the states of a sweep over states, behind that sweep. */
 static inline tnl_status launch_prefix(const tnl_call *call, sweep args) {
-    args.outer_blocks =
-        (int)ceil_div(args.at[0].p.inner * args.at[0].p.outer, 4 * PREFIX_THREADS);
+    args.outer_blocks = (int)ceil_div(args.at[0].p.inner * args.at[0].p.outer, 4 * PREFIX_THREADS);
     const int64_t blocks = args.tokens.sequences * args.heads * args.outer_blocks;
     return tnl_launch_overlapping(call, add_up_segments,
                                   dim3((unsigned)blocks, (unsigned)args.count), PREFIX_THREADS, 0,

@@ -67,7 +67,8 @@ template <int TILES, int OUTER> struct hopper_state {
 
     /* at = the state numbered `number` in the workspace, where this block's part is a whole one:
      * (TRANSPOSED) [outer,inner] with rows of `stride` floats, or [inner,outer]. */
-    template <bool TRANSPOSED> __device__ __forceinline__ void load_whole(const float *from, int stride) {
+    template <bool TRANSPOSED>
+    __device__ __forceinline__ void load_whole(const float *from, int stride) {
         const int row = top + lane_index() / 4, column = lane_index() % 4 * 2;
         from += TRANSPOSED ? column * stride + row : row * stride + column;
 #pragma unroll
@@ -89,20 +90,26 @@ template <int TILES, int OUTER> struct hopper_state {
                 }
     }
 
-    /* at = the state before the block's segment, from the workspace. */
+    /* at, zero, = the state before the block's segment: that before the sequence, or one in the
+     * workspace. */
     template <int INNER> __device__ __forceinline__ void load_before(const hopper_place &place) {
         const product &p = *place.p;
-        const states_view &ends = *place.ends;
-        const int64_t number = place.part.s.first_end + place.part.s.index - 1;
-        const bool whole = p.inner == INNER && place.part.column + OUTER <= p.outer;
-        const float *from = ends.data + number * ends.sequence + place.part.head * ends.head +
-                            place.part.column * ends.outer;
-        if (!whole)
-            add(ends, number, place);
-        else if (p.transposed)
-            load_whole<true>(from, (int)ends.outer);
+        const segment &s = place.part.s;
+        const bool first = s.index == 0;
+        const states_view &view = first ? p.state_in : *place.ends;
+        const int64_t number = first ? s.sequence : s.first_end + s.index - 1;
+        if (!view.data)
+            return;
+        if (first || p.inner != INNER || place.part.column + OUTER > p.outer) {
+            add(view, number, place);
+            return;
+        }
+        const float *from = view.data + number * view.sequence + place.part.head * view.head +
+                            place.part.column * view.outer;
+        if (p.transposed)
+            load_whole<true>(from, (int)view.outer);
         else
-            load_whole<false>(from, (int)ends.inner);
+            load_whole<false>(from, (int)view.inner);
     }
 
     /* The state at the end of the block's segment, to the workspace: [inner,outer]. */
@@ -333,8 +340,8 @@ static __device__ __forceinline__ float4 incoming_fragment(const hopper_place &a
     const int lane = thread % 32, top = thread / GROUP * 64 * TILES + thread % GROUP / 32 * 16;
     const int row = top + number / WIDTH * 64 + lane / 4;
     const int column = at.part.column + number % WIDTH * 8 + lane % 4 * 2;
-    const float *from = p.state_in.data + at.part.s.sequence * p.state_in.sequence +
-                        at.part.head * p.state_in.head;
+    const float *from =
+        p.state_in.data + at.part.s.sequence * p.state_in.sequence + at.part.head * p.state_in.head;
     const auto element = [&](int down, int right) {
         return row + down < p.inner && column + right < p.outer
                    ? from[(row + down) * p.state_in.inner + (column + right) * p.state_in.outer]
@@ -380,8 +387,8 @@ static __device__ __forceinline__ void meet(barrier *b, int cluster) {
 
 /* state = that before the segment, from the cluster's blocks. `thread`: of the state groups'. */
 template <typename T, int INNER, typename M, typename S>
-static __device__ __forceinline__ void find_state(const M &shared, const hopper_place &at,
-                                                  S &state, float factor, int thread) {
+static __device__ __forceinline__ void find_state(const M &shared, const hopper_place &at, S &state,
+                                                  float factor, int thread) {
     constexpr int THREADS = GROUP * M::shape::STATE_GROUPS;
     auto &tables = shared.tables();
     float4 *const mine = shared.exchanged() + thread;
@@ -415,11 +422,8 @@ static __device__ __forceinline__ void run_state(const M &shared, const hopper_p
         if (at.cluster > 1) {
             find_state<T, INNER>(shared, at, state, factor, 32 * warp + lane_index());
         } else {
-            if (s.index == 0 && p.state_in.data)
-                state.add(p.state_in, s.sequence, at);
             wait_for_kernel_before();
-            if (s.index > 0)
-                state.template load_before<INNER>(at);
+            state.template load_before<INNER>(at);
         }
         if (at.chunks > 0)
             publish<T, INNER>(shared, state, 0, s.tokens <= TILE);

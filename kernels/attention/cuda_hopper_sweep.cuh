@@ -276,10 +276,13 @@ template <typename M>
 static __device__ __forceinline__ void make_tables(const M &shared, decay_rate rate, bool future) {
     constexpr int THREADS = GROUP * M::shape::GROUPS;
     auto &tables = shared.tables();
+#pragma unroll 1
     for (int i = threadIdx.x; i <= TILE; i += THREADS)
         tables.decay[i] = decay_by(rate, (float)i);
+#pragma unroll 1
     for (int i = threadIdx.x; i < TILE + 2; i += THREADS)
         tables.weight[i] = make_weight(rate, i, future ? 1 : -1);
+#pragma unroll 1
     for (int i = threadIdx.x; i < 2 * TILE; i += THREADS) {
         const int left = future ? TILE - i : i - TILE, right = future ? left + 1 : left - 1;
         tables.mask[i] = make_float2(left >= 0 ? decay_by(rate, (float)left) : 0,
@@ -309,7 +312,8 @@ static __global__ void __launch_bounds__((hopper_shape<T, INNER, OUTER, OUTPUTS>
     if (at.part.idle)
         return;
     at.chunks = (int)ceil_div(at.part.s.rows, TILE);
-    at.packed = sweep.args.tokens.cu_seqlens != NULL;
+    at.mixed_chunk =
+        sweep.args.tokens.cu_seqlens && at.part.s.rows % TILE != 0 ? at.chunks - 1 : -1;
     const int warp = warp_index(), outputs = 4 * shape::OUTPUT_GROUPS;
     if (threadIdx.x == GROUP * shape::GROUPS)
         make_barriers(shared, cluster);
@@ -349,14 +353,14 @@ static __global__ void __launch_bounds__((hopper_shape<T, INNER, OUTER, OUTPUTS>
 /* ---- launching ---------------------------------------------------------------------------- */
 
 /* The map of [b,h,n,columns] rows, by chunks and panels. */
-static inline tnl_status map_rows(const tnl_call *call, const rows_view &rows, int columns,
-                                  CUtensorMap *map) {
+static inline tnl_status map_rows(const tnl_call *call, tensor_map_encoder encode,
+                                  const rows_view &rows, int columns, CUtensorMap *map) {
     const tnl_tensor t = {rows.data,
                           call->type,
                           4,
                           {call->dim[DIM_B], call->dim[DIM_H], call->dim[DIM_N], columns},
                           {rows.batch, rows.head, rows.token, 1}};
-    return tnl_make_tensor_map(call, &t, {{PANEL_COLUMNS, TILE, 1, 1}}, map);
+    return tnl_make_tensor_map(call, encode, &t, {{PANEL_COLUMNS, TILE, 1, 1}}, map);
 }
 
 /* Sweep the products of args, whose inner dimensions fit INNER. `overlaps`: behind a sweep whose
@@ -366,28 +370,28 @@ static tnl_status launch_hopper(const tnl_call *call, const sweep &args, bool ov
                                 int cluster) {
     hopper_sweep sweep = {args, cluster, {}};
     int outer = 0;
-    tnl_status status = TNL_OK;
+    tensor_map_encoder encode;
+    tnl_status status = tnl_find_encoder(call, &encode);
     for (int i = 0; i < args.count && status == TNL_OK; i++) {
         const product &p = args.at[i].p;
         outer = max(outer, p.outer);
-        status = map_rows(call, p.y, p.inner, &sweep.map[i][1]);
+        status = map_rows(call, encode, p.y, p.inner, &sweep.map[i][1]);
         if (status == TNL_OK)
-            status = map_rows(call, p.z, p.outer, &sweep.map[i][2]);
+            status = map_rows(call, encode, p.z, p.outer, &sweep.map[i][2]);
         if (OUTPUTS && status == TNL_OK)
-            status = map_rows(call, p.x, p.inner, &sweep.map[i][0]);
+            status = map_rows(call, encode, p.x, p.inner, &sweep.map[i][0]);
         if (OUTPUTS && status == TNL_OK)
-            status = map_rows(call, p.out, p.outer, &sweep.map[i][3]);
+            status = map_rows(call, encode, p.out, p.outer, &sweep.map[i][3]);
     }
     if (status != TNL_OK)
         return status;
     sweep.args.outer_blocks = (int)ceil_div(outer, OUTER);
     const int64_t blocks =
         division_items(args.tokens) * args.heads * sweep.args.outer_blocks * args.count;
-    return tnl_launch_overlapping(call, sweep_hopper<T, INNER, OUTER, OUTPUTS>,
-                                  dim3((unsigned)blocks),
-                                  hopper_shape<T, INNER, OUTER, OUTPUTS>::THREADS,
-                                  hopper_memory<T, INNER, OUTER, OUTPUTS>::BYTES, overlaps, sweep,
-                                  cluster);
+    return tnl_launch_overlapping(
+        call, sweep_hopper<T, INNER, OUTER, OUTPUTS>, dim3((unsigned)blocks),
+        hopper_shape<T, INNER, OUTER, OUTPUTS>::THREADS,
+        hopper_memory<T, INNER, OUTER, OUTPUTS>::BYTES, overlaps, sweep, cluster);
 }
 
 #endif
