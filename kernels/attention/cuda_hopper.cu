@@ -26,6 +26,8 @@
 #include "kernels/attention/cuda_segments.cuh"
 
 static constexpr int MOST_SEGMENTS = 32;
+/* Chunks of a segment that hands its state on, at least: shorter ones write less than that. */
+static constexpr int LEAST_HANDING = 4;
 
 /* The columns of the outer dimension that a block may take: float16's units leave no registers for
  * more. */
@@ -36,7 +38,7 @@ template <typename T> constexpr int most_columns = std::is_same_v<T, __half> ? 6
 struct hopper_plan {
     int64_t length; /* of a segment */
     int columns; /* of the outer dimension that a block takes, where the inner tile is 128 wide */
-    int cluster; /* one sweep in clusters of so many blocks, the segments of a sequence; or 1 */
+    int handing; /* one sweep, in which so many segments of a sequence hand states on; or 0 */
 };
 
 static double blocks_of(const products &all, int columns) {
@@ -58,25 +60,18 @@ static double sweep_time(chunk_cost cost, double blocks, double chunks, double s
     return ceil(blocks / slots) * chunks * fmax(cost.alone, cost.shared * fmin(blocks, slots));
 }
 
-/* The blocks of clusters of `cluster` that run at a time. Clusters of 8 find room for 16 in 8
- * groups of 16 or 18 multiprocessors, of which two are left over in the latter. */
-static double cluster_slots(const tnl_call *call, int64_t cluster) {
-    const int64_t group = 16 / cluster * cluster;
-    return (double)(call->context->multiprocessors / 16 * group);
-}
-
 /*
  * The plan with the least estimated time. Wide blocks read the least and are best for many heads.
  * With few heads the chip is filled by
  *   - narrow blocks: a pair of them reads x and y twice, mostly out of the L2;
- *   - segments: y and z are read twice, by two sweeps with one more kernel between them; or, up to
- *     8, by a cluster of blocks, which has no more than one kernel to start.
+ *   - segments: y and z are read twice, by two sweeps with one more kernel between them, or, where
+ *     all blocks run at a time, in one sweep that hands states on.
  * A packed batch is taken for one of equally long sequences.
  */
 static hopper_plan plan(const tnl_call *call) {
     constexpr chunk_cost OUTPUTS[2] = {{1.1, 0.0091}, {1.7, 0.016}};
     constexpr chunk_cost STATES[2] = {{0.51, 0.006}, {0.73, 0.008}};
-    constexpr double LAUNCHES = 13, EXCHANGE = 4;
+    constexpr double LAUNCHES = 13, HANDING = 2, ADDED[2] = {0.4, 0.7};
     const int64_t sequences = call->dim[DIM_S], n = call->dim[DIM_N];
     const bool packed = cu_seqlens_of(call)->data != NULL;
     const int64_t chunks = ceil_div(packed ? ceil_div(n, sequences) : n, TILE);
@@ -86,10 +81,10 @@ static hopper_plan plan(const tnl_call *call) {
     const int most = call->type == TNL_FLOAT16 ? most_columns<__half> : most_columns<__nv_bfloat16>;
     hopper_plan best = {};
     double least = 0;
-    const auto consider = [&](double time, int64_t length, int columns, int cluster) {
+    const auto consider = [&](double time, int64_t length, int columns, int handing) {
         if (least == 0 || time < least) {
             least = time;
-            best = {length * TILE, columns, cluster};
+            best = {length * TILE, columns, handing};
         }
     };
     for (int wide = 0; wide < most / 64; wide++) {
@@ -104,23 +99,38 @@ static hopper_plan plan(const tnl_call *call) {
                         sweep_time(STATES[wide],
                                    heads * blocks_of(states, columns) * (double)(segments - 1),
                                    length, slots);
-            consider(time, chunks_each, columns, 1);
-            if (segments < 2 || segments > MOST_CLUSTER || packed ||
-                ceil_div(chunks, chunks_each) != segments)
-                continue;
-            const double places = cluster_slots(call, segments);
-            consider(sweep_time(OUTPUTS[wide], blocks, length, places) +
-                         sweep_time(STATES[wide], blocks, length, places) +
-                         EXCHANGE * ceil(blocks / places),
-                     chunks_each, columns, (int)segments);
+            consider(time, chunks_each, columns, 0);
+            if (segments > 1 && !packed && blocks <= slots && chunks_each >= LEAST_HANDING &&
+                ceil_div(chunks, chunks_each) == segments)
+                consider(sweep_time(OUTPUTS[wide], blocks, length, slots) +
+                             sweep_time(STATES[wide], blocks, length, slots) + HANDING +
+                             ADDED[wide] * (double)(segments - 1),
+                         chunks_each, columns, (int)segments);
         }
     }
     return best;
 }
 
+/* Where the states lie that are handed on: behind the copy of incoming ones. */
+static size_t handing_offset(const tnl_call *call) {
+    return (size_t)ceil_div((int64_t)(copy_floats(call) * sizeof(float)), TNL_WORKSPACE_ALIGNMENT) *
+           TNL_WORKSPACE_ALIGNMENT;
+}
+
 static size_t workspace(const tnl_call *call) {
+    constexpr int64_t FLAGS = 8 * sizeof(unsigned); /* of a block, at most */
     const hopper_plan chosen = plan(call);
-    return segments_workspace(call, chosen.cluster > 1 ? call->dim[DIM_N] : chosen.length);
+    if (chosen.handing == 0)
+        return segments_workspace(call, chosen.length);
+    const products all = find_products(call);
+    int64_t inner = 0, outer = 0;
+    for (int i = 0; i < all.count; i++) {
+        inner = max(inner, (int64_t)tile_width(all.at[i].inner));
+        outer = max(outer, ceil_div(all.at[i].outer, 128) * 128);
+    }
+    const int64_t parts = call->dim[DIM_S] * call->dim[DIM_H] * chosen.handing * all.count;
+    return handing_offset(call) + sizeof(unsigned) +
+           (size_t)(parts * (inner * outer * (int64_t)sizeof(float) + outer / 64 * FLAGS));
 }
 
 static const char *rejects(const tnl_call *call) {
@@ -144,21 +154,23 @@ static const char *rejects(const tnl_call *call) {
 template <typename T, bool OUTPUTS>
 static tnl_status sweep_width(const tnl_call *call, const sweep &args, int width,
                               const hopper_plan &chosen) {
-    const bool overlaps = OUTPUTS && chosen.cluster == 1 && division_ends(args.tokens) > 0;
+    const bool overlaps = OUTPUTS && division_ends(args.tokens) > 0;
+    const hopper_exchange exchange = {
+        chosen.handing, (float4 *)((char *)call->workspace + handing_offset(call)), NULL, NULL};
     if (width == 64)
-        return launch_hopper<T, 64, 64, OUTPUTS>(call, args, overlaps, chosen.cluster);
+        return launch_hopper<T, 64, 64, OUTPUTS>(call, args, overlaps, exchange);
     if (width == LARGEST_INNER)
-        return launch_hopper<T, LARGEST_INNER, 64, OUTPUTS>(call, args, overlaps, chosen.cluster);
+        return launch_hopper<T, LARGEST_INNER, 64, OUTPUTS>(call, args, overlaps, exchange);
     if constexpr (most_columns<T> == 128)
         if (chosen.columns == 128)
-            return launch_hopper<T, 128, 128, OUTPUTS>(call, args, overlaps, chosen.cluster);
-    return launch_hopper<T, 128, 64, OUTPUTS>(call, args, overlaps, chosen.cluster);
+            return launch_hopper<T, 128, 128, OUTPUTS>(call, args, overlaps, exchange);
+    return launch_hopper<T, 128, 64, OUTPUTS>(call, args, overlaps, exchange);
 }
 
 template <typename T>
 static tnl_status launch_typed(const tnl_call *call, const hopper_plan &chosen) {
     return sweep_segments(
-        call, chosen.length, chosen.cluster == 1, [&](const sweep &args, bool outputs) {
+        call, chosen.length, chosen.handing == 0, [&](const sweep &args, bool outputs) {
             const tnl_status status = for_each_width(args, [&](const sweep &part, int width) {
                 return outputs ? sweep_width<T, true>(call, part, width, chosen)
                                : sweep_width<T, false>(call, part, width, chosen);

@@ -26,6 +26,7 @@
 #ifndef TNL_KERNELS_ATTENTION_CUDA_HOPPER_MEMORY_CUH
 #define TNL_KERNELS_ATTENTION_CUDA_HOPPER_MEMORY_CUH
 
+#include "kernels/attention/cuda_hopper_exchange.cuh"
 #include "kernels/attention/cuda_sweep.cuh"
 #include "kernels/attention/cuda_tile.cuh"
 #include "kernels/common/wgmma.cuh"
@@ -33,7 +34,7 @@
 /* A sweep and the tensor maps of its products' x, y, z and out. */
 struct hopper_sweep {
     sweep args;
-    int cluster; /* the blocks of one: the segments of a sequence; or 1 */
+    hopper_exchange exchange;
     CUtensorMap map[4][4];
 };
 
@@ -44,7 +45,6 @@ constexpr int MOST_SHARED_BYTES = 227 * 1024;
 /* Sequences up to so long have their scores, and where they are one chunk their states, go into
  * products in two parts: there may be too few terms in a sum for roundings to average out. */
 constexpr int FEW_TOKENS = 512;
-constexpr int MOST_CLUSTER = 8; /* blocks that every device lets a cluster have */
 
 template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_shape {
     static constexpr int STATE_GROUPS = INNER == 64 ? 1 : 2;
@@ -79,13 +79,14 @@ template <int STAGES> struct hopper_tables {
     int unit[2];            /* the exponent of the unit of a published S */
     barrier full[2][STAGES], empty[2][STAGES], state_full[2], state_empty[2], out_full[2],
         out_empty[2];
-    barrier cleared, gathered, scattered;
+    barrier cleared;
+    int ticket; /* the block's */
 };
 
 template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_memory {
     using shape = hopper_shape<T, INNER, OUTER, OUTPUTS>;
     unsigned char *base;
-    int ring; /* of barriers: 1 while a cluster's blocks sum up their segments' states, then 0 */
+    int ring; /* of barriers: 1 while a state is computed that is handed on, then 0 */
 
     static constexpr int STATES_AT = shape::STAGES * shape::STAGE_BYTES;
     static constexpr int OUT_AT = STATES_AT + 4 * shape::STATE;
@@ -117,11 +118,6 @@ template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_memory {
     __device__ barrier *empty(int stage) const {
         return &tables().empty[ring][stage];
     }
-    /* A block's state in float32, while none is published: one thread's fragments lie in steps of
-     * STATE_THREADS. */
-    __device__ float4 *exchanged() const {
-        return (float4 *)(base + STATES_AT);
-    }
 };
 
 #ifdef TNL_HOPPER_CODE
@@ -134,7 +130,8 @@ struct hopper_place {
     sweep_part part;
     int chunks;
     int mixed_chunk; /* the one whose tiles of inputs have rows of other sequences in them, or -1 */
-    int cluster;     /* blocks of it, the segments of the sequence; or 1 */
+    const hopper_exchange *exchange;
+    int index; /* among those that hand states on */
 
     /* The rows of a chunk. */
     __device__ __forceinline__ int rows(int chunk) const {

@@ -90,12 +90,12 @@ template <int TILES, int OUTER> struct hopper_state {
                 }
     }
 
-    /* at, zero, = the state before the block's segment: that before the sequence, or one in the
-     * workspace. */
-    template <int INNER> __device__ __forceinline__ void load_before(const hopper_place &place) {
+    /* at, zero, = the state before the sequence (first), or in the workspace that before the
+     * block's segment. */
+    template <int INNER>
+    __device__ __forceinline__ void load_before(const hopper_place &place, bool first) {
         const product &p = *place.p;
         const segment &s = place.part.s;
-        const bool first = s.index == 0;
         const states_view &view = first ? p.state_in : *place.ends;
         const int64_t number = first ? s.sequence : s.first_end + s.index - 1;
         if (!view.data)
@@ -331,80 +331,41 @@ static __device__ __forceinline__ void bring_through(const M &shared, const hopp
     }
 }
 
-/* Fragment `number` of thread `thread` of the state groups, from the state before the sequence. */
-template <typename M>
-static __device__ __forceinline__ float4 incoming_fragment(const hopper_place &at, int number,
-                                                           int thread) {
-    constexpr int TILES = M::shape::STATE_TILES, WIDTH = M::shape::Z_PANELS * 8;
-    const product &p = *at.p;
-    const int lane = thread % 32, top = thread / GROUP * 64 * TILES + thread % GROUP / 32 * 16;
-    const int row = top + number / WIDTH * 64 + lane / 4;
-    const int column = at.part.column + number % WIDTH * 8 + lane % 4 * 2;
-    const float *from =
-        p.state_in.data + at.part.s.sequence * p.state_in.sequence + at.part.head * p.state_in.head;
-    const auto element = [&](int down, int right) {
-        return row + down < p.inner && column + right < p.outer
-                   ? from[(row + down) * p.state_in.inner + (column + right) * p.state_in.outer]
-                   : 0;
-    };
-    return make_float4(element(0, 0), element(0, 1), element(8, 0), element(8, 1));
-}
-
-/* From the states E_i that the cluster's segments leave behind to those before them, P_0 that
- * before the sequence and P_(i+1) = factor P_i + E_i: each block adds up its share of the elements
- * for all segments. In place, in the blocks' shared memory. */
-template <typename M>
-static __device__ __forceinline__ void add_up_cluster(const M &shared, const hopper_place &at,
-                                                      float factor, int thread) {
-    constexpr int THREADS = GROUP * M::shape::STATE_GROUPS, COUNT = M::shape::STATE / 4;
-    float4 *const exchanged = shared.exchanged();
-#pragma unroll 1
-    for (int i = cluster_rank() * THREADS + thread; i < COUNT; i += at.cluster * THREADS) {
-        float4 end[MOST_CLUSTER], sum = {};
-#pragma unroll
-        for (int j = 0; j + 1 < MOST_CLUSTER; j++)
-            if (j + 1 < at.cluster)
-                end[j] = load_at(exchanged + i, j);
-        if (at.p->state_in.data)
-            sum = incoming_fragment<M>(at, i / THREADS, thread);
-#pragma unroll
-        for (int j = 0; j < MOST_CLUSTER; j++)
-            if (j < at.cluster) {
-                store_at(exchanged + i, j, sum);
-                sum = {fmaf(factor, sum.x, end[j].x), fmaf(factor, sum.y, end[j].y),
-                       fmaf(factor, sum.z, end[j].z), fmaf(factor, sum.w, end[j].w)};
-            }
-    }
-}
-
-/* Arrive at a barrier of each block of the cluster, by a warp, and wait at this block's. */
-static __device__ __forceinline__ void meet(barrier *b, int cluster) {
-    __syncwarp();
-    if (lane_index() < cluster)
-        barrier_release_at(b, lane_index());
-    barrier_wait_cluster(b, 0);
-}
-
-/* state = that before the segment, from the cluster's blocks. `thread`: of the state groups'. */
+/* The state that the segment leaves behind, to the blocks behind this one. `thread`: of the state
+ * groups'. */
 template <typename T, int INNER, typename M, typename S>
-static __device__ __forceinline__ void find_state(const M &shared, const hopper_place &at, S &state,
-                                                  float factor, int thread) {
-    constexpr int THREADS = GROUP * M::shape::STATE_GROUPS;
-    auto &tables = shared.tables();
-    float4 *const mine = shared.exchanged() + thread;
-    if (!at.part.last)
-        bring_through<T, INNER, false>(M{shared.base, 1}, at, state);
+static __device__ __forceinline__ void hand_on(const M &shared, const hopper_place &at, S &state,
+                                               int thread) {
+    constexpr int THREADS = GROUP * M::shape::STATE_GROUPS, COUNT = M::shape::STATE / 4;
+    float4 *const to = at.exchange->ends + (int64_t)at.index * COUNT + thread;
+    bring_through<T, INNER, false>(M{shared.base, 1}, at, state);
     state.for_each_fragment([&](float(&c)[4], int number) {
-        mine[number * THREADS] = make_float4(c[0], c[1], c[2], c[3]);
+        to[number * THREADS] = make_float4(c[0], c[1], c[2], c[3]);
     });
-    meet(&tables.gathered, at.cluster);
-    add_up_cluster(shared, at, factor, thread);
-    meet(&tables.scattered, at.cluster);
-    state.for_each_fragment([&](float(&c)[4], int number) {
-        const float4 value = mine[number * THREADS];
-        c[0] = value.x, c[1] = value.y, c[2] = value.z, c[3] = value.w;
-    });
-    sync_threads(1 + M::shape::OUTPUT_GROUPS, THREADS); /* all have read it */
+    raise_flag(at.exchange->flags + at.index * (THREADS / 32) + thread / 32);
+}
+
+/* From the state before the sequence to that before the segment. */
+template <typename M, typename S>
+static __device__ __forceinline__ void add_handed_on(const hopper_place &at, S &state,
+                                                     float factor, int thread) {
+    constexpr int THREADS = GROUP * M::shape::STATE_GROUPS, COUNT = M::shape::STATE / 4;
+    const int first = at.index - (int)at.part.s.index;
+#pragma unroll 1
+    for (int i = first; i < at.index; i++) {
+        const float4 *const from = at.exchange->ends + (int64_t)i * COUNT + thread;
+        float4 end[COUNT / THREADS];
+        wait_for_flag(at.exchange->flags + i * (THREADS / 32) + thread / 32);
+#pragma unroll
+        for (int j = 0; j < COUNT / THREADS; j++)
+            end[j] = __ldcg(from + j * THREADS);
+        state.for_each_fragment([&](float(&c)[4], int number) {
+            c[0] = fmaf(factor, c[0], end[number].x);
+            c[1] = fmaf(factor, c[1], end[number].y);
+            c[2] = fmaf(factor, c[2], end[number].z);
+            c[3] = fmaf(factor, c[3], end[number].w);
+        });
+    }
 }
 
 /* A state group's way through its segment. `warp`: the warp's number among the state groups'. */
@@ -418,13 +379,16 @@ static __device__ __forceinline__ void run_state(const M &shared, const hopper_p
     state.top = warp / 4 * 64 * M::shape::STATE_TILES + warp % 4 * 16;
     state.clear();
     if constexpr (OUTPUTS) {
-        const float factor = decay_by(rate, (float)segment_length);
-        if (at.cluster > 1) {
-            find_state<T, INNER>(shared, at, state, factor, 32 * warp + lane_index());
-        } else {
+        const bool hands_on = at.exchange->segments > 0;
+        const int thread = 32 * warp + lane_index();
+        if (!hands_on)
             wait_for_kernel_before();
-            state.template load_before<INNER>(at);
-        }
+        else if (!at.part.last)
+            hand_on<T, INNER>(shared, at, state, thread);
+        state.clear();
+        state.template load_before<INNER>(at, hands_on || s.index == 0);
+        if (hands_on)
+            add_handed_on<M>(at, state, decay_by(rate, (float)segment_length), thread);
         if (at.chunks > 0)
             publish<T, INNER>(shared, state, 0, s.tokens <= TILE);
     }

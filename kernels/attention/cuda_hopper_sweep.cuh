@@ -249,7 +249,7 @@ static __device__ __forceinline__ void run_storer(const M &shared, const hopper_
 /* ---- the kernel --------------------------------------------------------------------------- */
 
 template <typename M>
-static __device__ __forceinline__ void make_barriers(const M &shared, int cluster) {
+static __device__ __forceinline__ void make_barriers(const M &shared) {
     using shape = typename M::shape;
     auto &tables = shared.tables();
     for (int i = 0; i < shape::STAGES; i++) {
@@ -266,8 +266,6 @@ static __device__ __forceinline__ void make_barriers(const M &shared, int cluste
         barrier_init(&tables.out_empty[i], 1);
     }
     barrier_init(&tables.cleared, 32);
-    barrier_init(&tables.gathered, 4 * shape::STATE_GROUPS * cluster);
-    barrier_init(&tables.scattered, 4 * shape::STATE_GROUPS * cluster);
     barrier_init_fence();
 }
 
@@ -300,32 +298,41 @@ static __global__ void __launch_bounds__((hopper_shape<T, INNER, OUTER, OUTPUTS>
     using shape = hopper_shape<T, INNER, OUTER, OUTPUTS>;
     extern __shared__ __align__(1024) unsigned char raw[];
     const hopper_memory<T, INNER, OUTER, OUTPUTS> shared = {raw, 0};
-    const int cluster = OUTPUTS ? sweep.cluster : 1;
-    const int product_number = blockIdx.x / cluster % sweep.args.count;
-    const swept_product &swept = sweep.args.at[product_number];
+    const int warp = warp_index(), outputs = 4 * shape::OUTPUT_GROUPS;
+    const bool hands_on = OUTPUTS && sweep.exchange.segments > 0;
     allow_next_kernel();
+    if (threadIdx.x == GROUP * shape::GROUPS) {
+        make_barriers(shared);
+        if (hands_on) {
+            wait_for_kernel_before();
+            shared.tables().ticket = (int)atomicAdd(sweep.exchange.ticket, 1);
+        }
+    } else if (warp == 4 * shape::GROUPS + 1 && lane_index() < 2 * sweep.args.count) {
+        prefetch_tensor_map(&sweep.map[lane_index() / 2][1 + lane_index() % 2]);
+    } else if (OUTPUTS && warp == 4 * shape::GROUPS + 2 && lane_index() < sweep.args.count) {
+        prefetch_tensor_map(&sweep.map[lane_index()][0]);
+    }
+    __syncthreads();
 
+    const int index = hands_on ? shared.tables().ticket : (int)blockIdx.x;
+    const int segments = hands_on ? sweep.exchange.segments : 1;
+    const int product_number = index / segments % sweep.args.count;
+    const swept_product &swept = sweep.args.at[product_number];
     hopper_place at = {&swept.p, &swept.ends, sweep.map[product_number]};
-    at.part = find_part<OUTER, OUTPUTS>(sweep.args, swept.p,
-                                        blockIdx.x / (cluster * sweep.args.count), cluster);
-    at.cluster = cluster;
+    at.part = find_part<OUTER, OUTPUTS>(sweep.args, swept.p, index / (segments * sweep.args.count),
+                                        segments, index % segments);
+    at.exchange = &sweep.exchange;
+    at.index = index;
     if (at.part.idle)
         return;
     at.chunks = (int)ceil_div(at.part.s.rows, TILE);
     at.mixed_chunk =
         sweep.args.tokens.cu_seqlens && at.part.s.rows % TILE != 0 ? at.chunks - 1 : -1;
-    const int warp = warp_index(), outputs = 4 * shape::OUTPUT_GROUPS;
-    if (threadIdx.x == GROUP * shape::GROUPS)
-        make_barriers(shared, cluster);
-    if (cluster > 1)
-        cluster_sync();
-    else
-        __syncthreads();
     if (warp >= 4 * shape::GROUPS) {
         if constexpr (OUTPUTS)
             give_registers<shape::LOADER_REGISTERS>();
         if (warp == 4 * shape::GROUPS)
-            run_loader<T>(shared, at, cluster > 1 && !at.part.last);
+            run_loader<T>(shared, at, hands_on && !at.part.last);
         if constexpr (OUTPUTS)
             if (warp == 4 * shape::GROUPS + 1)
                 run_storer<T, OUTER>(shared, at);
@@ -363,12 +370,13 @@ static inline tnl_status map_rows(const tnl_call *call, tensor_map_encoder encod
     return tnl_make_tensor_map(call, encode, &t, {{PANEL_COLUMNS, TILE, 1, 1}}, map);
 }
 
-/* Sweep the products of args, whose inner dimensions fit INNER. `overlaps`: behind a sweep whose
- * states it waits for. */
+/* Sweep the products of args, whose inner dimensions fit INNER. `overlaps`: behind a kernel whose
+ * states it waits for. exchange.segments: blocks hand states on through exchange.ends. */
 template <typename T, int INNER, int OUTER, bool OUTPUTS>
 static tnl_status launch_hopper(const tnl_call *call, const sweep &args, bool overlaps,
-                                int cluster) {
-    hopper_sweep sweep = {args, cluster, {}};
+                                hopper_exchange exchange) {
+    using shape = hopper_shape<T, INNER, OUTER, OUTPUTS>;
+    hopper_sweep sweep = {args, exchange, {}};
     int outer = 0;
     tensor_map_encoder encode;
     tnl_status status = tnl_find_encoder(call, &encode);
@@ -388,10 +396,16 @@ static tnl_status launch_hopper(const tnl_call *call, const sweep &args, bool ov
     sweep.args.outer_blocks = (int)ceil_div(outer, OUTER);
     const int64_t blocks =
         division_items(args.tokens) * args.heads * sweep.args.outer_blocks * args.count;
-    return tnl_launch_overlapping(
-        call, sweep_hopper<T, INNER, OUTER, OUTPUTS>, dim3((unsigned)blocks),
-        hopper_shape<T, INNER, OUTER, OUTPUTS>::THREADS,
-        hopper_memory<T, INNER, OUTER, OUTPUTS>::BYTES, overlaps, sweep, cluster);
+    if (exchange.segments > 0) {
+        sweep.exchange.ticket = (unsigned *)(exchange.ends + blocks * (shape::STATE / 4));
+        sweep.exchange.flags = sweep.exchange.ticket + 1;
+        status = launch_clear(call, sweep.exchange, blocks, 4 * shape::STATE_GROUPS);
+    }
+    if (status != TNL_OK)
+        return status;
+    return tnl_launch_overlapping(call, sweep_hopper<T, INNER, OUTER, OUTPUTS>,
+                                  dim3((unsigned)blocks), shape::THREADS,
+                                  hopper_memory<T, INNER, OUTER, OUTPUTS>::BYTES, overlaps, sweep);
 }
 
 #endif

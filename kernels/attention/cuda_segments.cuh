@@ -128,8 +128,8 @@ static tnl_status sweep_segments(const tnl_call *call, int64_t length, bool stor
     ends[1] = ends[0] + ends_floats(call, args.tokens);
 
     const products states = state_products(call);
-    tnl_status status =
-        copy_replaced(call, ends[0] + states.count * ends_floats(call, args.tokens), &all);
+    const size_t all_ends = stores_ends ? states.count * ends_floats(call, args.tokens) : 0;
+    tnl_status status = copy_replaced(call, ends[0] + all_ends, &all);
     if (status == TNL_OK && stores_ends && division_ends(args.tokens) > 0) {
         sweep first = args;
         first.count = states.count;

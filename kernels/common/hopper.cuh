@@ -113,33 +113,26 @@ static inline tnl_status tnl_make_tensor_map(const tnl_call *call, const tnl_ten
 /* ---- launching ---------------------------------------------------------------------------- */
 
 /* Launch a kernel of one argument. `overlaps`: it may begin before the kernel ahead of it in the
- * stream has ended, and calls wait_for_kernel_before(). `cluster`: so many blocks form one. */
+ * stream has ended, and calls wait_for_kernel_before(). */
 template <typename A>
 static tnl_status tnl_launch_overlapping(const tnl_call *call, void (*kernel)(const A), dim3 grid,
                                          int threads, size_t shared_bytes, bool overlaps,
-                                         const A &argument, int cluster = 1) {
+                                         const A &argument) {
     tnl_status status = tnl_cuda_status(
         call, cudaFuncSetAttribute((const void *)kernel,
                                    cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes));
     if (status != TNL_OK)
         return status;
-    cudaLaunchAttribute attribute[2] = {};
-    int attributes = 0;
-    if (overlaps) {
-        attribute[attributes].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-        attribute[attributes++].val.programmaticStreamSerializationAllowed = 1;
-    }
-    if (cluster > 1) {
-        attribute[attributes].id = cudaLaunchAttributeClusterDimension;
-        attribute[attributes++].val.clusterDim = {(unsigned)cluster, 1, 1};
-    }
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
     cudaLaunchConfig_t config = {};
     config.gridDim = grid;
     config.blockDim = dim3((unsigned)threads);
     config.dynamicSmemBytes = shared_bytes;
     config.stream = tnl_stream(call);
-    config.attrs = attribute;
-    config.numAttrs = (unsigned)attributes;
+    config.attrs = &attribute;
+    config.numAttrs = overlaps ? 1 : 0;
     return tnl_cuda_status(call, cudaLaunchKernelEx(&config, kernel, argument));
 }
 
@@ -260,57 +253,6 @@ static __device__ __forceinline__ void barrier_arrive_at(barrier *b, int rank) {
                  : "memory");
 }
 
-/* The same, which orders this warp's writes to shared memory for threads of that block that see the
- * phase's end by barrier_wait_cluster(). */
-static __device__ __forceinline__ void barrier_release_at(barrier *b, int rank) {
-    asm volatile("{\n"
-                 ".reg .b32 there;\n"
-                 "mapa.shared::cluster.u32 there, %0, %1;\n"
-                 "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n"
-                 "}" ::"r"(shared_address(b)),
-                 "r"(rank)
-                 : "memory");
-}
-
-/* Wait for the end of a phase of this parity that ends with writes of other blocks. */
-static __device__ __forceinline__ void barrier_wait_cluster(barrier *b, int parity) {
-    uint32_t ended;
-    do {
-        asm volatile("{\n"
-                     ".reg .pred p;\n"
-                     "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\n"
-                     "selp.u32 %0, 1, 0, p;\n"
-                     "}"
-                     : "=r"(ended)
-                     : "r"(shared_address(b)), "r"(parity)
-                     : "memory");
-    } while (!ended);
-}
-
-/* Read and write 16 bytes at this place of the shared memory of the block of that rank. */
-static __device__ __forceinline__ float4 load_at(const float4 *shared, int rank) {
-    float4 value;
-    asm volatile("{\n"
-                 ".reg .b32 there;\n"
-                 "mapa.shared::cluster.u32 there, %4, %5;\n"
-                 "ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [there];\n"
-                 "}"
-                 : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w)
-                 : "r"(shared_address(shared)), "r"(rank)
-                 : "memory");
-    return value;
-}
-
-static __device__ __forceinline__ void store_at(float4 *shared, int rank, float4 value) {
-    asm volatile("{\n"
-                 ".reg .b32 there;\n"
-                 "mapa.shared::cluster.u32 there, %0, %1;\n"
-                 "st.shared::cluster.v4.f32 [there], {%2, %3, %4, %5};\n"
-                 "}" ::"r"(shared_address(shared)),
-                 "r"(rank), "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w)
-                 : "memory");
-}
-
 /* Write a number into this place of the shared memory of the block of that rank. */
 static __device__ __forceinline__ void store_at(float *shared, int rank, float value) {
     asm volatile("{\n"
@@ -351,6 +293,11 @@ static __device__ __forceinline__ void tma_load(void *shared, const CUtensorMap 
                  "[%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(shared_address(shared)),
                  "l"(map), "r"(shared_address(b)), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
                  : "memory");
+}
+
+/* Fetch a tensor map ahead of its first use. */
+static __device__ __forceinline__ void prefetch_tensor_map(const CUtensorMap *map) {
+    asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
 
 /* Copy a box out of shared memory, as part of this thread's next group. */
