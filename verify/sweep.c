@@ -260,7 +260,7 @@ static bool add_sizes(sweep *s, problem_spec spec) {
 static bool add_promised(sweep *s, problem_spec spec) {
     static const slopes layers[] = {SLOPES_RELEASED, SLOPES_MIDDLE, SLOPES_LAST};
     bool added = true;
-    if (sweep_family(spec.op) != FAMILY_ATTENTION || spec.type != TNL_BFLOAT16)
+    if (sweep_family(spec.op) != FAMILY_ATTENTION || spec.type != TNL_BFLOAT16 || s->quick)
         return true;
     set_sizes(&spec, (sizes){1, 8, 2048, 128, 128});
     for (int i = 0; i < 3; i++) {

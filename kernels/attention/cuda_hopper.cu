@@ -71,13 +71,16 @@ static double sweep_time(chunk_cost cost, double blocks, double chunks, double s
 static hopper_plan plan(const tnl_call *call) {
     constexpr chunk_cost OUTPUTS[2] = {{1.1, 0.0091}, {1.7, 0.016}};
     constexpr chunk_cost STATES[2] = {{0.51, 0.006}, {0.73, 0.008}};
-    constexpr double LAUNCHES = 13, HANDING = 2, ADDED[2] = {0.4, 0.7};
+    constexpr chunk_cost TWICE[2] = {{1.5, 0.0121}, {2.3, 0.0205}};
+    constexpr double LAUNCHES = 13, HANDING[2] = {9.4, 10.5}, ADDED[2] = {0.4, 0.5};
     const int64_t sequences = call->dim[DIM_S], n = call->dim[DIM_N];
     const bool packed = cu_seqlens_of(call)->data != NULL;
     const int64_t chunks = ceil_div(packed ? ceil_div(n, sequences) : n, TILE);
     const double heads = (double)(call->dim[DIM_H] * sequences);
     const double slots = call->context->multiprocessors;
     const products all = find_products(call), states = state_products(call);
+    const bool may_hand_on =
+        !packed && call->dim[DIM_D] <= 128 && call->dim[DIM_E] <= 128; /* HANDS_ON */
     const int most = call->type == TNL_FLOAT16 ? most_columns<__half> : most_columns<__nv_bfloat16>;
     hopper_plan best = {};
     double least = 0;
@@ -100,10 +103,9 @@ static hopper_plan plan(const tnl_call *call) {
                                    heads * blocks_of(states, columns) * (double)(segments - 1),
                                    length, slots);
             consider(time, chunks_each, columns, 0);
-            if (segments > 1 && !packed && blocks <= slots && chunks_each >= LEAST_HANDING &&
+            if (segments > 1 && may_hand_on && blocks <= slots && chunks_each >= LEAST_HANDING &&
                 ceil_div(chunks, chunks_each) == segments)
-                consider(sweep_time(OUTPUTS[wide], blocks, length, slots) +
-                             sweep_time(STATES[wide], blocks, length, slots) + HANDING +
+                consider(sweep_time(TWICE[wide], blocks, length, slots) + HANDING[wide] +
                              ADDED[wide] * (double)(segments - 1),
                          chunks_each, columns, (int)segments);
         }

@@ -52,6 +52,8 @@ template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_shape {
     static constexpr int OUTPUT_GROUPS = !OUTPUTS ? 0 : OUTER == 64 && INNER <= 128 ? 2 : 1;
     static constexpr int GROUPS = STATE_GROUPS + OUTPUT_GROUPS;
     static constexpr int THREADS = GROUP * (GROUPS + 1);
+    /* Whether states may be handed on; at 256 there are no registers for it. */
+    static constexpr bool HANDS_ON = OUTPUTS && INNER <= 128;
     /* A thread's registers at the start; then the loader's, and those of the others: where there
      * are two groups of each kind, outputs need more than states. */
     static constexpr int REGISTERS = 65536 / THREADS / 8 * 8, LOADER_REGISTERS = 32;
@@ -217,35 +219,45 @@ static __device__ __forceinline__ void load_chunk(const M &shared, const hopper_
                  token, head, batch);
 }
 
+/* The chunks for which stages are free at first, before the block's other warps go on. `twice`: y
+ * and z alone come first, in the other ring of barriers, for a state that is handed on. */
+template <typename T, typename M>
+static __device__ __forceinline__ void start_loading(const M &shared, const hopper_place &at,
+                                                     bool twice) {
+    for (int chunk = 0; lane_index() == 0 && chunk < min(M::shape::STAGES, at.chunks); chunk++)
+        if (twice)
+            load_chunk<T, false>(M{shared.base, 1}, at, chunk, chunk);
+        else
+            load_chunk<T, true>(shared, at, chunk, chunk);
+}
+
+/* The chunks behind those. */
 template <typename T, bool WITH_X, typename M>
-static __device__ __forceinline__ void load_chunks(const M &shared, const hopper_place &at,
-                                                   int begin) {
+static __device__ __forceinline__ void load_chunks(const M &shared, const hopper_place &at) {
     constexpr int STAGES = M::shape::STAGES;
-    for (int chunk = begin; chunk < at.chunks; chunk++) {
+    for (int chunk = STAGES; chunk < at.chunks; chunk++) {
         const int stage = chunk % STAGES;
-        if (chunk >= STAGES)
-            barrier_wait(shared.empty(stage), (chunk / STAGES - 1) & 1);
+        barrier_wait(shared.empty(stage), (chunk / STAGES - 1) & 1);
         if (lane_index() == 0)
             load_chunk<T, WITH_X>(shared, at, chunk, stage);
     }
 }
 
-/* `twice`: first y and z alone, in the other ring of barriers. */
+/* Load what start_loading() has not. */
 template <typename T, typename M>
 static __device__ __forceinline__ void run_loader(const M &shared, const hopper_place &at,
                                                   bool twice) {
     constexpr int STAGES = M::shape::STAGES;
-    int begin = 0;
     if (twice) {
         const M early = {shared.base, 1};
-        load_chunks<T, false>(early, at, 0);
-        for (; begin < min(STAGES, at.chunks); begin++) {
-            barrier_wait(early.empty(begin), (at.chunks - 1 - begin) / STAGES & 1);
+        load_chunks<T, false>(early, at);
+        for (int chunk = 0; chunk < min(STAGES, at.chunks); chunk++) {
+            barrier_wait(early.empty(chunk), (at.chunks - 1 - chunk) / STAGES & 1);
             if (lane_index() == 0)
-                load_chunk<T, true>(shared, at, begin, begin);
+                load_chunk<T, true>(shared, at, chunk, chunk);
         }
     }
-    load_chunks<T, true>(shared, at, begin);
+    load_chunks<T, true>(shared, at);
     const int last = at.mixed_chunk;
     if (last < 0)
         return;

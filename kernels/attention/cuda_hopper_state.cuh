@@ -379,7 +379,7 @@ static __device__ __forceinline__ void run_state(const M &shared, const hopper_p
     state.top = warp / 4 * 64 * M::shape::STATE_TILES + warp % 4 * 16;
     state.clear();
     if constexpr (OUTPUTS) {
-        const bool hands_on = at.exchange->segments > 0;
+        const bool hands_on = M::shape::HANDS_ON && at.exchange->segments > 0;
         const int thread = 32 * warp + lane_index();
         if (!hands_on)
             wait_for_kernel_before();

@@ -289,6 +289,23 @@ static __device__ __forceinline__ void make_tables(const M &shared, decay_rate r
     sync_threads(1, THREADS);
 }
 
+/* Where block `index` is, in the order in which they begin. */
+template <int OUTER, bool OUTPUTS>
+static __device__ __forceinline__ hopper_place find_place(const hopper_sweep &sweep, int index) {
+    const int segments = OUTPUTS && sweep.exchange.segments > 0 ? sweep.exchange.segments : 1;
+    const int product_number = index / segments % sweep.args.count;
+    const swept_product &swept = sweep.args.at[product_number];
+    hopper_place at = {&swept.p, &swept.ends, sweep.map[product_number]};
+    at.part = find_part<OUTER, OUTPUTS>(sweep.args, swept.p, index / (segments * sweep.args.count),
+                                        segments, index % segments);
+    at.exchange = &sweep.exchange;
+    at.index = index;
+    at.chunks = at.part.idle ? 0 : (int)ceil_div(at.part.s.rows, TILE);
+    at.mixed_chunk =
+        sweep.args.tokens.cu_seqlens && at.part.s.rows % TILE != 0 ? at.chunks - 1 : -1;
+    return at;
+}
+
 #endif
 
 template <typename T, int INNER, int OUTER, bool OUTPUTS>
@@ -299,47 +316,52 @@ static __global__ void __launch_bounds__((hopper_shape<T, INNER, OUTER, OUTPUTS>
     extern __shared__ __align__(1024) unsigned char raw[];
     const hopper_memory<T, INNER, OUTER, OUTPUTS> shared = {raw, 0};
     const int warp = warp_index(), outputs = 4 * shape::OUTPUT_GROUPS;
-    const bool hands_on = OUTPUTS && sweep.exchange.segments > 0;
+    const bool hands_on = shape::HANDS_ON && sweep.exchange.segments > 0;
     allow_next_kernel();
-    if (threadIdx.x == GROUP * shape::GROUPS) {
-        make_barriers(shared);
-        if (hands_on) {
-            wait_for_kernel_before();
-            shared.tables().ticket = (int)atomicAdd(sweep.exchange.ticket, 1);
+    if (shape::HANDS_ON && warp == 4 * shape::GROUPS) { /* it loads before the others are ready */
+        int index = blockIdx.x;
+        if (lane_index() < 4 * sweep.args.count)
+            prefetch_tensor_map(&sweep.map[lane_index() / 4][lane_index() % 4]);
+        if (lane_index() == 0) {
+            make_barriers(shared);
+            if (hands_on) {
+                wait_for_kernel_before();
+                index = (int)atomicAdd(sweep.exchange.ticket, 1);
+                shared.tables().ticket = index;
+            }
         }
-    } else if (warp == 4 * shape::GROUPS + 1 && lane_index() < 2 * sweep.args.count) {
-        prefetch_tensor_map(&sweep.map[lane_index() / 2][1 + lane_index() % 2]);
-    } else if (OUTPUTS && warp == 4 * shape::GROUPS + 2 && lane_index() < sweep.args.count) {
-        prefetch_tensor_map(&sweep.map[lane_index()][0]);
+        const hopper_place at =
+            find_place<OUTER, OUTPUTS>(sweep, __shfl_sync(0xffffffffu, index, 0));
+        start_loading<T>(shared, at, hands_on && !at.part.last);
+        __syncthreads();
+        if (at.part.idle)
+            return;
+        give_registers<shape::LOADER_REGISTERS>();
+        run_loader<T>(shared, at, hands_on && !at.part.last);
+        return;
     }
+    if (!shape::HANDS_ON && threadIdx.x == GROUP * shape::GROUPS)
+        make_barriers(shared);
     __syncthreads();
 
-    const int index = hands_on ? shared.tables().ticket : (int)blockIdx.x;
-    const int segments = hands_on ? sweep.exchange.segments : 1;
-    const int product_number = index / segments % sweep.args.count;
-    const swept_product &swept = sweep.args.at[product_number];
-    hopper_place at = {&swept.p, &swept.ends, sweep.map[product_number]};
-    at.part = find_part<OUTER, OUTPUTS>(sweep.args, swept.p, index / (segments * sweep.args.count),
-                                        segments, index % segments);
-    at.exchange = &sweep.exchange;
-    at.index = index;
+    const hopper_place at =
+        find_place<OUTER, OUTPUTS>(sweep, hands_on ? shared.tables().ticket : (int)blockIdx.x);
     if (at.part.idle)
         return;
-    at.chunks = (int)ceil_div(at.part.s.rows, TILE);
-    at.mixed_chunk =
-        sweep.args.tokens.cu_seqlens && at.part.s.rows % TILE != 0 ? at.chunks - 1 : -1;
     if (warp >= 4 * shape::GROUPS) {
-        if constexpr (OUTPUTS)
+        if constexpr (OUTPUTS) {
             give_registers<shape::LOADER_REGISTERS>();
-        if (warp == 4 * shape::GROUPS)
-            run_loader<T>(shared, at, hands_on && !at.part.last);
-        if constexpr (OUTPUTS)
             if (warp == 4 * shape::GROUPS + 1)
                 run_storer<T, OUTER>(shared, at);
+        }
+        if (!shape::HANDS_ON && warp == 4 * shape::GROUPS) {
+            start_loading<T>(shared, at, false);
+            run_loader<T>(shared, at, false);
+        }
         return;
     }
     const decay_rate rate = decay_rate_of(sweep.args.slope[at.part.head]);
-    make_tables(shared, rate, swept.p.future);
+    make_tables(shared, rate, at.p->future);
     if (warp >= outputs) {
         if constexpr (OUTPUTS)
             take_registers<shape::STATE_REGISTERS>();
