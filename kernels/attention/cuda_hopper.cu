@@ -66,7 +66,8 @@ static double sweep_time(chunk_cost cost, double blocks, double chunks, double s
  *   - narrow blocks: a pair of them reads x and y twice, mostly out of the L2;
  *   - segments: y and z are read twice, by two sweeps with one more kernel between them, or, where
  *     all blocks run at a time, in one sweep that hands states on.
- * A packed batch is taken for one of equally long sequences.
+ * A packed batch is taken for one of equally long sequences, unless there are enough heads for
+ * sequences of any length.
  */
 static hopper_plan plan(const tnl_call *call) {
     constexpr chunk_cost OUTPUTS[2] = {{1.1, 0.0091}, {1.7, 0.016}};
@@ -110,6 +111,9 @@ static hopper_plan plan(const tnl_call *call) {
                          chunks_each, columns, (int)segments);
         }
     }
+    /* With heads enough for every sequence none is cut, so that no sweep looks for segments. */
+    if (packed && heads / (double)sequences * blocks_of(all, best.columns) >= slots)
+        best.length = ceil_div(n, TILE) * TILE;
     return best;
 }
 

@@ -18,11 +18,12 @@ static __device__ __forceinline__ void await_previous() {
 #endif
 }
 
-/* Launch a kernel that calls await_previous(). */
+/* Launch a kernel; (overlaps) it may be brought in early. */
 template <typename... Parameters>
-static tnl_status tnl_launch(const tnl_call *call, void (*kernel)(Parameters...), dim3 grid,
-                             dim3 block, size_t shared, Parameters... arguments) {
-    cudaLaunchAttribute early;
+static tnl_status tnl_launch_as(const tnl_call *call, void (*kernel)(Parameters...), dim3 grid,
+                                dim3 block, size_t shared, bool overlaps,
+                                Parameters... arguments) {
+    cudaLaunchAttribute early = {};
     early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     early.val.programmaticStreamSerializationAllowed = 1;
     cudaLaunchConfig_t config = {};
@@ -31,10 +32,20 @@ static tnl_status tnl_launch(const tnl_call *call, void (*kernel)(Parameters...)
     config.dynamicSmemBytes = shared;
     config.stream = tnl_stream(call);
     config.attrs = &early;
-#ifdef TNL_BUILT_FOR_90 /* elsewhere await_previous() is empty */
-    config.numAttrs = call->context->compute_capability >= 90 ? 1 : 0;
-#endif
+    config.numAttrs = overlaps ? 1 : 0;
     return tnl_cuda_status(call, cudaLaunchKernelEx(&config, kernel, arguments...));
+}
+
+/* Launch a kernel that calls await_previous(). */
+template <typename... Parameters>
+static tnl_status tnl_launch(const tnl_call *call, void (*kernel)(Parameters...), dim3 grid,
+                             dim3 block, size_t shared, Parameters... arguments) {
+#ifdef TNL_BUILT_FOR_90 /* elsewhere await_previous() is empty */
+    const bool overlaps = call->context->compute_capability >= 90;
+#else
+    const bool overlaps = false;
+#endif
+    return tnl_launch_as(call, kernel, grid, block, shared, overlaps, arguments...);
 }
 
 #endif

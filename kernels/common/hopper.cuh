@@ -19,6 +19,7 @@
 #include <cuda.h>
 #include <type_traits>
 
+#include "kernels/common/cuda_launch.cuh"
 #include "kernels/common/mma.cuh"
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -123,17 +124,8 @@ static tnl_status tnl_launch_overlapping(const tnl_call *call, void (*kernel)(co
                                    cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes));
     if (status != TNL_OK)
         return status;
-    cudaLaunchAttribute attribute = {};
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
-    cudaLaunchConfig_t config = {};
-    config.gridDim = grid;
-    config.blockDim = dim3((unsigned)threads);
-    config.dynamicSmemBytes = shared_bytes;
-    config.stream = tnl_stream(call);
-    config.attrs = &attribute;
-    config.numAttrs = overlaps ? 1 : 0;
-    return tnl_cuda_status(call, cudaLaunchKernelEx(&config, kernel, argument));
+    return tnl_launch_as(call, kernel, grid, dim3((unsigned)threads), shared_bytes, overlaps,
+                         argument);
 }
 
 /* A barrier in shared memory. Its phase ends when `count` threads have arrived and all bytes that
