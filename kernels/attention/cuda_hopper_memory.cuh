@@ -3,7 +3,9 @@
  *
  *     [ output groups ][ state groups ][ loader, storer, two idle warps ]     four warps each
  *
- * The loader brings chunk after chunk of x, y and z by TMA into the stages of a ring. A state group
+ * The loader brings chunk after chunk of x, y and z by TMA into the stages of a ring; where the
+ * block's state is handed on (cuda_hopper_exchange.cuh), at first y and z alone into the same
+ * stages, with barriers of their own. A state group
  * keeps 64 or 128 rows of the state S in registers, brings it through the sequence, and publishes
  * it once a chunk in 16 bits, into two buffers by turns. An output group computes the outputs of
  * every chunk, or where there are two of every second one.
@@ -11,7 +13,7 @@
  * Shared memory, all tiles in panels of 64 columns (hopper.cuh):
  *     [ x 64 x INNER | y 64 x INNER | z 64 x OUTER ] a stage
  *     [ S INNER x OUTER ] twice   [ out 64 x OUTER ] an output group
- *     [ powers of lambda ][ M ][ units and peaks of S ][ barriers ]
+ *     [ powers of lambda ][ M ][ units and peaks of S ][ barriers, in two rings for the stages ]
  *
  *     barrier        ends a phase when                          waited for by
  *     full           a stage's bytes have come                  all groups

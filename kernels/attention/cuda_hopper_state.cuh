@@ -347,8 +347,8 @@ static __device__ __forceinline__ void hand_on(const M &shared, const hopper_pla
 
 /* From the state before the sequence to that before the segment. */
 template <typename M, typename S>
-static __device__ __forceinline__ void add_handed_on(const hopper_place &at, S &state,
-                                                     float factor, int thread) {
+static __device__ __forceinline__ void add_handed_on(const hopper_place &at, S &state, float factor,
+                                                     int thread) {
     constexpr int THREADS = GROUP * M::shape::STATE_GROUPS, COUNT = M::shape::STATE / 4;
     const int first = at.index - (int)at.part.s.index;
 #pragma unroll 1

@@ -248,8 +248,7 @@ static __device__ __forceinline__ void run_storer(const M &shared, const hopper_
 
 /* ---- the kernel --------------------------------------------------------------------------- */
 
-template <typename M>
-static __device__ __forceinline__ void make_barriers(const M &shared) {
+template <typename M> static __device__ __forceinline__ void make_barriers(const M &shared) {
     using shape = typename M::shape;
     auto &tables = shared.tables();
     for (int i = 0; i < shape::STAGES; i++) {

@@ -4,8 +4,10 @@
  * With many heads a segment is the whole sequence, and one sweep does it all. With few, sequences
  * are cut into segments: a first sweep computes the state that each segment leaves behind, as if it
  * began with zero, and the blocks of the second begin with what those of the segments before theirs
- * make together. There are at most two such sets of states, k^T v forwards (for o, and transposed
- * for dq) and q^T do backwards (for dv, and transposed for dk).
+ * make together; the hopper rows add that up between the two, or do it all in one sweep
+ * (cuda_hopper_prefix.cuh, cuda_hopper_exchange.cuh). There are at most two such sets of states,
+ * k^T v forwards (for o, and transposed for dq) and q^T do backwards (for dv, and transposed for
+ * dk).
  *
  * Workspace, float32:
  *     [ states at segment ends, forwards ][ the same backwards ][ a copy of the incoming states,
@@ -112,8 +114,9 @@ static inline states_view incoming_states(const products &all, bool future) {
     return {};
 }
 
-/* The sweeps of a call: f(args, true) computes outputs, before it where there are several segments
- * f(args, false) the states that they leave behind. */
+/* The sweeps of a call: f(args, true) computes outputs, before it (stores_ends) where there are
+ * several segments f(args, false) the states that they leave behind. Without stores_ends the copy
+ * of incoming states is all that the workspace begins with. */
 template <typename F>
 static tnl_status sweep_segments(const tnl_call *call, int64_t length, bool stores_ends, F f) {
     products all = find_products(call);

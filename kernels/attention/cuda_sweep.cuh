@@ -46,8 +46,7 @@ static __device__ __forceinline__ sweep_part find_part(const sweep &args, const 
     sweep_part part;
     part.column = index % args.outer_blocks * COLUMNS;
     part.head = head_and_item % args.heads;
-    part.s = find_segment(args.tokens,
-                          head_and_item / args.heads * segments + segment);
+    part.s = find_segment(args.tokens, head_and_item / args.heads * segments + segment);
     part.last = part.s.first + part.s.rows == part.s.tokens;
     part.idle =
         part.column >= p.outer || (part.s.rows == 0 && part.s.index > 0) || (!OUTPUTS && part.last);

@@ -21,8 +21,7 @@ static __device__ __forceinline__ void await_previous() {
 /* Launch a kernel; (overlaps) it may be brought in early. */
 template <typename... Parameters>
 static tnl_status tnl_launch_as(const tnl_call *call, void (*kernel)(Parameters...), dim3 grid,
-                                dim3 block, size_t shared, bool overlaps,
-                                Parameters... arguments) {
+                                dim3 block, size_t shared, bool overlaps, Parameters... arguments) {
     cudaLaunchAttribute early = {};
     early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     early.val.programmaticStreamSerializationAllowed = 1;
