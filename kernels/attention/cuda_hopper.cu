@@ -26,8 +26,6 @@
 #include "kernels/attention/cuda_segments.cuh"
 
 static constexpr int MOST_SEGMENTS = 32;
-/* Chunks of a segment that hands its state on, at least: shorter ones write less than that. */
-static constexpr int LEAST_HANDING = 4;
 
 /* The columns of the outer dimension that a block may take: float16's units leave no registers for
  * more. */
@@ -58,6 +56,34 @@ struct chunk_cost {
 /* The time that a sweep takes for `blocks` blocks of `chunks` chunks each, in waves of `slots`. */
 static double sweep_time(chunk_cost cost, double blocks, double chunks, double slots) {
     return ceil(blocks / slots) * chunks * fmax(cost.alone, cost.shared * fmin(blocks, slots));
+}
+
+/* Where the states lie that are handed on: behind the copy of incoming ones. */
+static size_t handing_offset(const tnl_call *call) {
+    return (size_t)ceil_div((int64_t)(copy_floats(call) * sizeof(float)), TNL_WORKSPACE_ALIGNMENT) *
+           TNL_WORKSPACE_ALIGNMENT;
+}
+
+/* What is handed on, with its flags, at most: the products' that are launched together, and of
+ * those of all launches, which follow one another, more than the most. */
+static double handing_bytes(const tnl_call *call, int columns, int64_t segments) {
+    constexpr double FLAGS = 8 * sizeof(unsigned); /* of a block, at most */
+    const products all = find_products(call);
+    double bytes = sizeof(unsigned);
+    for (int i = 0; i < all.count; i++) {
+        const int width = tile_width(all.at[i].inner), outer = width == 128 ? columns : 64;
+        bytes += (double)ceil_div(all.at[i].outer, outer) * (width * outer * sizeof(float) + FLAGS);
+    }
+    return bytes * (double)(call->dim[DIM_S] * call->dim[DIM_H] * segments);
+}
+
+/* The bytes of a call's outputs. */
+static double output_bytes(const tnl_call *call) {
+    const products all = find_products(call);
+    double columns = 0;
+    for (int i = 0; i < all.count; i++)
+        columns += all.at[i].outer;
+    return 2 * columns * (double)(call->dim[DIM_B] * call->dim[DIM_H] * call->dim[DIM_N]);
 }
 
 /*
@@ -104,8 +130,9 @@ static hopper_plan plan(const tnl_call *call) {
                                    heads * blocks_of(states, columns) * (double)(segments - 1),
                                    length, slots);
             consider(time, chunks_each, columns, 0);
-            if (segments > 1 && may_hand_on && blocks <= slots && chunks_each >= LEAST_HANDING &&
-                ceil_div(chunks, chunks_each) == segments)
+            if (segments > 1 && may_hand_on && blocks <= slots &&
+                ceil_div(chunks, chunks_each) == segments &&
+                handing_bytes(call, columns, segments) <= output_bytes(call))
                 consider(sweep_time(TWICE[wide], blocks, length, slots) + HANDING[wide] +
                              ADDED[wide] * (double)(segments - 1),
                          chunks_each, columns, (int)segments);
@@ -117,26 +144,11 @@ static hopper_plan plan(const tnl_call *call) {
     return best;
 }
 
-/* Where the states lie that are handed on: behind the copy of incoming ones. */
-static size_t handing_offset(const tnl_call *call) {
-    return (size_t)ceil_div((int64_t)(copy_floats(call) * sizeof(float)), TNL_WORKSPACE_ALIGNMENT) *
-           TNL_WORKSPACE_ALIGNMENT;
-}
-
 static size_t workspace(const tnl_call *call) {
-    constexpr int64_t FLAGS = 8 * sizeof(unsigned); /* of a block, at most */
     const hopper_plan chosen = plan(call);
-    if (chosen.handing == 0)
-        return segments_workspace(call, chosen.length);
-    const products all = find_products(call);
-    int64_t inner = 0, outer = 0;
-    for (int i = 0; i < all.count; i++) {
-        inner = max(inner, (int64_t)tile_width(all.at[i].inner));
-        outer = max(outer, ceil_div(all.at[i].outer, 128) * 128);
-    }
-    const int64_t parts = call->dim[DIM_S] * call->dim[DIM_H] * chosen.handing * all.count;
-    return handing_offset(call) + sizeof(unsigned) +
-           (size_t)(parts * (inner * outer * (int64_t)sizeof(float) + outer / 64 * FLAGS));
+    return chosen.handing > 0
+               ? handing_offset(call) + (size_t)handing_bytes(call, chosen.columns, chosen.handing)
+               : segments_workspace(call, chosen.length);
 }
 
 static const char *rejects(const tnl_call *call) {
