@@ -21,6 +21,7 @@ typedef struct size_sweep {
     unsigned decays;           /* bit i: rows with slopes of kind i, named by it */
     unsigned types;            /* bits of the types that are measured; 0: every type */
     bool warm;                 /* rows called warm besides, from the same sizes */
+    layout layout;             /* rows of packed slices are called packed */
 } size_sweep;
 
 #define HELD(...) .dim = {__VA_ARGS__}

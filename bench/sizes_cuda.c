@@ -46,6 +46,12 @@ const size_sweep bench_sizes_cuda[] = {
     {.op = TNL_ATTENTION_BACKWARD, HELD(HEADS(4, 32)), ALONG(DIM_N, 2048, 8192), RELEASED, OTHERS},
     {.op = TNL_ATTENTION_BACKWARD, HELD(WIDE_HEADS), ALONG(DIM_N, 8192), BOTH_DECAYS, BFLOAT16},
 
+    /* Slices of one packed tensor in place of tensors of their own. */
+    {.op = TNL_ATTENTION_FORWARD, HELD(HEADS(4, 32)), ALONG(DIM_N, 8192), RELEASED, BFLOAT16,
+     .layout = LAYOUT_PACKED},
+    {.op = TNL_ATTENTION_BACKWARD, HELD(HEADS(4, 32)), ALONG(DIM_N, 8192), RELEASED, BFLOAT16,
+     .layout = LAYOUT_PACKED},
+
     /* Large tensors, 64 MiB each and more, and few rows. */
 #define NORM_SWEEPS(operator, given)                                                               \
     {.op = operator, HELD([DIM_M] = 32768), ALONG(DIM_HIDDEN, FEATURES), BFLOAT16,                 \

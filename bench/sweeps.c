@@ -103,6 +103,8 @@ static void name_row(const row_maker *maker, bench_row *row) {
     if (maker->sweep->decays)
         length += snprintf(row->name + length, size - (size_t)length, "/decay:%s",
                            row->spec.slopes == SLOPES_NONE ? "none" : "released");
+    if (maker->sweep->layout == LAYOUT_PACKED)
+        length += snprintf(row->name + length, size - (size_t)length, "/packed");
     if (row->warm)
         snprintf(row->name + length, size - (size_t)length, "/warm");
 }
@@ -113,6 +115,7 @@ static problem_spec make_spec(const row_maker *maker, int64_t size) {
     const size_sweep *sweep = maker->sweep;
     problem_spec spec = {.op = sweep->op,
                          .type = maker->type,
+                         .layout = sweep->layout,
                          .slopes = maker->decay,
                          .seed = maker->seed,
                          .timed = true};

@@ -146,6 +146,18 @@ static void assign_blocks(const problem_spec *spec, problem_plan *plan) {
     }
 }
 
+/* The elements of a token of a packed block: its slices, and a gap. What is timed leaves room for
+ * one more slice, as U is beside Q, K and V. */
+static int64_t token_width(const problem_spec *spec, const problem_plan *plan,
+                           const problem_block *block) {
+    if (!spec->timed)
+        return block->width + PLAN_TOKEN_GAP;
+    int order[TNL_MAX_RANK];
+    const tnl_tensor *first = &plan->place[block->owner].view;
+    const int inner = memory_order(&tnl_operators[spec->op].argument[block->owner], true, order);
+    return block->width + first->shape[first->rank - 1] * (inner == 2 ? first->shape[1] : 1);
+}
+
 /* Strides, offsets and the blocks' sizes. */
 problem_plan plan_make(const problem_spec *spec) {
     problem_plan plan = {0};
@@ -170,7 +182,7 @@ problem_plan plan_make(const problem_spec *spec) {
         if (spec->layout == LAYOUT_CONTIGUOUS || swapped)
             gap = 0;
         if (block->packed)
-            extent = stride_packed(&here->view, order, inner, block->width + PLAN_TOKEN_GAP);
+            extent = stride_packed(&here->view, order, inner, token_width(spec, &plan, block));
         else
             extent = (here->offset = gap) + stride_alone(&here->view, order, gap);
         block->bytes = 2 * PLAN_GUARD + (size_t)extent * tnl_type_size(here->view.type);

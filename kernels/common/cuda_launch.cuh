@@ -18,27 +18,44 @@ static __device__ __forceinline__ void await_previous() {
 #endif
 }
 
-/* Launch a kernel that calls await_previous(), in clusters of so many blocks (from Hopper on; 1
- * elsewhere). */
+/* Launch a kernel, in clusters of so many blocks (from Hopper on; 1 elsewhere); (overlaps) it may be
+ * brought in early. */
 template <typename... Parameters>
-static tnl_status tnl_launch_clusters(const tnl_call *call, void (*kernel)(Parameters...),
-                                      unsigned cluster, dim3 grid, dim3 block, size_t shared,
-                                      Parameters... arguments) {
+static tnl_status tnl_launch_as(const tnl_call *call, void (*kernel)(Parameters...), dim3 grid,
+                                dim3 block, size_t shared, bool overlaps, unsigned cluster,
+                                Parameters... arguments) {
     cudaLaunchAttribute attributes[2];
-    attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attributes[0].val.programmaticStreamSerializationAllowed = 1;
-    attributes[1].id = cudaLaunchAttributeClusterDimension;
-    attributes[1].val.clusterDim = {cluster, 1, 1};
+    unsigned count = 0;
+    if (overlaps) {
+        attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+    }
+    if (cluster > 1) {
+        attributes[count].id = cudaLaunchAttributeClusterDimension;
+        attributes[count++].val.clusterDim = {cluster, 1, 1};
+    }
     cudaLaunchConfig_t config = {};
     config.gridDim = grid;
     config.blockDim = block;
     config.dynamicSmemBytes = shared;
     config.stream = tnl_stream(call);
     config.attrs = attributes;
-#ifdef TNL_BUILT_FOR_90 /* elsewhere await_previous() is empty */
-    config.numAttrs = call->context->compute_capability < 90 ? 0 : cluster > 1 ? 2 : 1;
-#endif
+    config.numAttrs = count;
     return tnl_cuda_status(call, cudaLaunchKernelEx(&config, kernel, arguments...));
+}
+
+/* Launch a kernel that calls await_previous(), in clusters of so many blocks. */
+template <typename... Parameters>
+static tnl_status tnl_launch_clusters(const tnl_call *call, void (*kernel)(Parameters...),
+                                      unsigned cluster, dim3 grid, dim3 block, size_t shared,
+                                      Parameters... arguments) {
+#ifdef TNL_BUILT_FOR_90 /* elsewhere await_previous() is empty */
+    const bool overlaps = call->context->compute_capability >= 90;
+#else
+    const bool overlaps = false;
+#endif
+    return tnl_launch_as(call, kernel, grid, block, shared, overlaps, overlaps ? cluster : 1,
+                         arguments...);
 }
 
 /* The same without clusters. */

@@ -19,6 +19,7 @@
 #include <cuda.h>
 #include <type_traits>
 
+#include "kernels/common/cuda_launch.cuh"
 #include "kernels/common/mma.cuh"
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -62,18 +63,24 @@ static inline bool tnl_allows_tensor_map(const tnl_tensor *t) {
     return allows;
 }
 
-/* The map of a 16-bit tensor of rank 2 to 4 whose boxes lie in shared memory as panels. Elements
- * outside are read as zero and not written. */
-static inline tnl_status tnl_make_tensor_map(const tnl_call *call, const tnl_tensor *t,
-                                             tensor_box box, CUtensorMap *map) {
+using tensor_map_encoder = decltype(&cuTensorMapEncodeTiled);
+
+/* The driver's function that makes tensor maps. */
+static inline tnl_status tnl_find_encoder(const tnl_call *call, tensor_map_encoder *encode) {
     void *found = NULL;
     cudaDriverEntryPointQueryResult result;
-    tnl_status status =
+    const tnl_status status =
         tnl_cuda_status(call, cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found,
                                                                12000, cudaEnableDefault, &result));
-    if (status != TNL_OK)
-        return status;
-    const auto encode = (decltype(&cuTensorMapEncodeTiled))found;
+    *encode = (tensor_map_encoder)found;
+    return status;
+}
+
+/* The map of a 16-bit tensor of rank 2 to 4 whose boxes lie in shared memory as panels. Elements
+ * outside are read as zero and not written. */
+static inline tnl_status tnl_make_tensor_map(const tnl_call *call, tensor_map_encoder encode,
+                                             const tnl_tensor *t, tensor_box box,
+                                             CUtensorMap *map) {
     cuuint64_t size[4], stride[4]; /* stride[i] is that of dimension i + 1 */
     const cuuint32_t step[4] = {1, 1, 1, 1};
     const int last = t->rank - 1;
@@ -97,6 +104,13 @@ static inline tnl_status tnl_make_tensor_map(const tnl_call *call, const tnl_ten
                           tnl_operators[call->op].name, (int)made);
 }
 
+static inline tnl_status tnl_make_tensor_map(const tnl_call *call, const tnl_tensor *t,
+                                             tensor_box box, CUtensorMap *map) {
+    tensor_map_encoder encode;
+    const tnl_status status = tnl_find_encoder(call, &encode);
+    return status == TNL_OK ? tnl_make_tensor_map(call, encode, t, box, map) : status;
+}
+
 /* ---- launching ---------------------------------------------------------------------------- */
 
 /* Launch a kernel of one argument. `overlaps`: it may begin before the kernel ahead of it in the
@@ -110,17 +124,8 @@ static tnl_status tnl_launch_overlapping(const tnl_call *call, void (*kernel)(co
                                    cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes));
     if (status != TNL_OK)
         return status;
-    cudaLaunchAttribute attribute = {};
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
-    cudaLaunchConfig_t config = {};
-    config.gridDim = grid;
-    config.blockDim = dim3((unsigned)threads);
-    config.dynamicSmemBytes = shared_bytes;
-    config.stream = tnl_stream(call);
-    config.attrs = &attribute;
-    config.numAttrs = overlaps ? 1 : 0;
-    return tnl_cuda_status(call, cudaLaunchKernelEx(&config, kernel, argument));
+    return tnl_launch_as(call, kernel, grid, dim3((unsigned)threads), shared_bytes, overlaps, 1,
+                         argument);
 }
 
 /* A barrier in shared memory. Its phase ends when `count` threads have arrived and all bytes that
@@ -289,6 +294,11 @@ static __device__ __forceinline__ void tma_load(void *shared, const CUtensorMap 
                  "[%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(shared_address(shared)),
                  "l"(map), "r"(shared_address(b)), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
                  : "memory");
+}
+
+/* Fetch a tensor map ahead of its first use. */
+static __device__ __forceinline__ void prefetch_tensor_map(const CUtensorMap *map) {
+    asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
 
 /* Copy a box out of shared memory, as part of this thread's next group. */
