@@ -56,10 +56,12 @@ static void count_work(bench_row *row) {
     row->flops = operator_->flops ? operator_->flops(call.dim) : 0;
 }
 
-/* The GEMMs that a forward operator is made of. */
+/* The GEMMs that an operator is made of; backward, with what is saved for it. */
 static bare_gemms bare_gemms_of(const problem_spec *spec) {
     const int64_t m = spec->dim[DIM_M], width = spec->dim[DIM_HIDDEN], g = spec->dim[DIM_G];
     const gemm_size up = {spec->type, m, g, width}, down = {spec->type, m, width, g};
+    const gemm_size dwo = {spec->type, width, g, m}, dwvu = {spec->type, g, width, m};
+    const int64_t k = spec->dim[DIM_K];
     switch (spec->op) {
     case TNL_SGLU_GATE:
         return (bare_gemms){{up, up}, 2, false};
@@ -68,7 +70,11 @@ static bare_gemms bare_gemms_of(const problem_spec *spec) {
     case TNL_SGLU_FORWARD:
         return (bare_gemms){{up, up, down}, 3, true};
     case TNL_QKVU_PROJECTION_FORWARD:
-        return (bare_gemms){{{spec->type, m, spec->dim[DIM_K], width}}, 1, false};
+        return (bare_gemms){{{spec->type, m, k, width}}, 1, false};
+    case TNL_SGLU_BACKWARD:
+        return (bare_gemms){{up, down, down, dwvu, dwvu, dwo}, 6, false};
+    case TNL_QKVU_PROJECTION_BACKWARD:
+        return (bare_gemms){{{spec->type, m, width, k}, {spec->type, k, width, m}}, 2, false};
     default:
         return (bare_gemms){.count = 0};
     }

@@ -49,12 +49,13 @@ static const sizes sglu_sizes[] = {
     {300, 17160, 24},
 };
 static const sizes projection_sizes[] = {
-    {5, 24, 48},    {1, 1, 4},      {2, 3, 8},      {3, 7, 12},       {1, 64, 64},
-    {17, 8, 20},    {16, 16, 32},   {7, 31, 36},    {32, 32, 64},     {33, 33, 68},
-    {64, 64, 128},  {65, 65, 132},  {1, 256, 512},  {2, 127, 260},    {63, 96, 192},
-    {128, 64, 64},  {129, 32, 96},  {3, 128, 1024}, {100, 99, 100},   {127, 61, 124},
-    {4, 512, 256},  {1, 1024, 192}, {256, 64, 64},  {255, 48, 240},   {257, 16, 48},
-    {64, 128, 512}, {11, 320, 400}, {33, 64, 2048}, {300, 24, 17408},
+    {5, 24, 48},     {1, 1, 4},      {2, 3, 8},      {3, 7, 12},       {1, 64, 64},
+    {17, 8, 20},     {16, 16, 32},   {7, 31, 36},    {32, 32, 64},     {33, 33, 68},
+    {64, 64, 128},   {65, 65, 132},  {1, 256, 512},  {2, 127, 260},    {63, 96, 192},
+    {128, 64, 64},   {129, 32, 96},  {3, 128, 1024}, {100, 99, 100},   {127, 61, 124},
+    {4, 512, 256},   {1, 1024, 192}, {256, 64, 64},  {255, 48, 240},   {257, 16, 48},
+    {64, 128, 512},  {11, 320, 400}, {33, 64, 2048}, {300, 24, 17408}, {257, 40, 1024},
+    {130, 72, 3072},
 };
 static const sizes activation_sizes[] = {
     {2, 3, 33, 16}, {1, 1, 1, 1},     {2, 3, 1, 64},   {3, 2, 2, 3},    {1, 4, 7, 8},
@@ -199,6 +200,16 @@ static void set_sizes(problem_spec *spec, const int64_t *size) {
         spec->dim[DIM_H] = features % 4 == 0 ? 4 : features % 2 == 0 ? 2 : 1;
 }
 
+/* Where choices are tried at a second size besides the first: of the packed projection, whose LRPE
+ * may ask for heads of a multiple of 64 channels. */
+static bool has_wide_heads(const problem_spec *spec) {
+    return spec->dim[DIM_K] != 0;
+}
+
+static void set_wide_heads(problem_spec *spec) {
+    set_sizes(spec, (const sizes){131, 24, 1024});
+}
+
 /* Make a packed batch of it. */
 static void set_packing(problem_spec *spec, int i) {
     int sequences = packing[i].sequences;
@@ -282,6 +293,10 @@ static bool add_choices(sweep *s, const problem_spec *base) {
         spec.present |= sweep_bit(spec.op, "positions") | sweep_bit(spec.op, "theta");
         spec.position = position[i];
         added &= add(s, KIND_POSITION, &spec);
+        if (has_wide_heads(&spec)) {
+            set_wide_heads(&spec);
+            added &= add(s, KIND_POSITION, &spec);
+        }
     }
     return added;
 }
@@ -317,6 +332,8 @@ static bool add_packed(sweep *s, const problem_spec *base) {
         problem_spec spec = *base;
         spec.seed += (uint64_t)i;
         draw_the_rest(&spec);
+        if (i >= count && has_wide_heads(&spec))
+            set_wide_heads(&spec);
         set_packing(&spec, i % count);
         added &= add(s, KIND_PACKED, &spec);
     }

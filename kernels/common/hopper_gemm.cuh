@@ -28,13 +28,14 @@ namespace hopper_gemm {
 constexpr int ROWS = 128; /* of a block's tile */
 constexpr int HALF = 128; /* columns of a half of it */
 constexpr int DEPTH = 64; /* of a stage: a panel's columns */
+constexpr int TILE_PANELS = 2 * HALF / PANEL_COLUMNS;
 constexpr int STAGES = 4;
 constexpr int MULTIPLIERS = 2; /* warpgroups */
 constexpr int WARPGROUP = 128; /* threads */
 constexpr int THREADS = (1 + MULTIPLIERS) * WARPGROUP;
 constexpr int WARPS = MULTIPLIERS * WARPGROUP / 32; /* that multiply */
 constexpr int WARP_ROWS = 16;
-constexpr int PANEL_EVERY = 2; /* stages a panel of the tile before is written */
+constexpr int PIECE_EVERY = 2; /* stages a piece of the tile before is written */
 constexpr int GROUP_ROWS = 8;  /* cluster tiles: see tile_order */
 
 /* Together the 168 a thread that the block begins with. */
@@ -140,6 +141,13 @@ static __device__ void fetch(const arguments<Output> &at, stage_ring<CLUSTER> &r
                 fetch_half<CLUSTER, B_MN>(at, b + half * HALF_BYTES, full, half, column, i);
             tma_load(a, &at.a[second], full, (second ? i - at.first_stages : i) * DEPTH, a_row);
         }
+        if constexpr (Output::LOADS > 0)
+            for (int i = 0; i < Output::LOADS; i++, ring.advance()) {
+                barrier *const full = &ring.full[ring.slot];
+                barrier_wait(&ring.empty[ring.slot], ring.parity ^ 1);
+                barrier_expect(full, Output::LOAD_BYTES);
+                at.output.load(ring.stage(), full, i, a_row, column);
+            }
     }
 }
 
@@ -165,23 +173,23 @@ static __device__ __forceinline__ void multiply_stage(float (&c)[32][4], stage_r
     ring.advance();
 }
 
-/* A warpgroup: c = its 64 rows of the next tile; meanwhile, write_panel(i) for i below PANELS, not
+/* A warpgroup: c = its 64 rows of the next tile; meanwhile, write_piece(i) for i below PIECES, not
  * at each stage, so that products do not run out. */
-template <typename T, bool B_MN, int PANELS, int CLUSTER, typename F>
+template <typename T, bool B_MN, int PIECES, int CLUSTER, typename F>
 static __device__ __forceinline__ void multiply(float (&c)[32][4], stage_ring<CLUSTER> &ring,
-                                                int multiplier, int stages, F write_panel) {
+                                                int multiplier, int stages, F write_piece) {
 #pragma unroll
-    for (int i = 0; i < PANELS * PANEL_EVERY; i++) {
+    for (int i = 0; i < PIECES * PIECE_EVERY; i++) {
         const auto write = [&] {
-            if (i % PANEL_EVERY == PANEL_EVERY - 1)
-                write_panel(i / PANEL_EVERY);
+            if (i % PIECE_EVERY == PIECE_EVERY - 1)
+                write_piece(i / PIECE_EVERY);
         };
         if (i < stages)
             multiply_stage<T, B_MN>(c, ring, multiplier, i > 0, write);
         else
             write();
     }
-    for (int i = PANELS * PANEL_EVERY; i < stages; i++)
+    for (int i = PIECES * PIECE_EVERY; i < stages; i++)
         multiply_stage<T, B_MN>(c, ring, multiplier, i > 0, [] {});
     wgmma_wait<0>();
     pin(c);
@@ -208,35 +216,80 @@ static __device__ __forceinline__ void pack_panel(panel_pairs &to, const float (
         pack_fragment<T>(to[j], c[first + j]);
 }
 
-/* Writes panels of a warp's 16 rows: through shared memory, two of them by turns. */
+/* All of a tile's columns, as they are. */
+template <typename T>
+static __device__ __forceinline__ void keep_tile(panel_pairs *kept, const float (&c)[32][4]) {
+#pragma unroll
+    for (int panel = 0; panel < TILE_PANELS; panel++)
+        pack_panel<T>(kept[panel], c, panel * 8);
+}
+
+/* Writes panels of a warp's 16 rows: through shared memory, two of them by turns. A panel may be
+ * put together from pieces, two of them side by side. */
 struct writer {
     unsigned char *panels;
     int turn = 0;
 
     __device__ explicit writer(unsigned char *of_the_warp) : panels(of_the_warp) {}
-    /* The map's boxes have 16 rows. */
-    __device__ __forceinline__ void write(const CUtensorMap *map, int row, int column,
-                                          const panel_pairs &from) {
-        const int lane = threadIdx.x % 32, panel_row = lane % 16;
-        unsigned char *const panel = panels + turn * WRITER_PANEL_BYTES;
-        if (lane == 0)
-            tma_wait_read<WRITER_PANELS - 1>();
+    /* Wait until the next COUNT panels may be put together. */
+    template <int COUNT> __device__ __forceinline__ void open() const {
+        if (threadIdx.x % 32 == 0)
+            tma_wait_read<WRITER_PANELS - COUNT>();
         __syncwarp();
-#pragma unroll
-        for (int j = 0; j < 8; j += 2) {
-            const uint32_t m[4] = {from[j][0], from[j][1], from[j + 1][0], from[j + 1][1]};
-            const int chunk = (j + lane / 16) ^ panel_row % 8;
-            store_matrices(panel + panel_row * PANEL_ROW_BYTES + chunk * 16, m);
-        }
+    }
+    /* Fragments j and j + 1, of the next panel or the one after it. */
+    __device__ __forceinline__ void put(int ahead, int j, const uint32_t (&first)[2],
+                                        const uint32_t (&second)[2]) const {
+        const int lane = threadIdx.x % 32, panel_row = lane % 16;
+        unsigned char *const panel = panels + (turn ^ ahead) * WRITER_PANEL_BYTES;
+        const uint32_t m[4] = {first[0], first[1], second[0], second[1]};
+        const int chunk = (j + lane / 16) ^ panel_row % 8;
+        store_matrices(panel + panel_row * PANEL_ROW_BYTES + chunk * 16, m);
+    }
+    /* The next panel is complete. The map's boxes have 16 rows. */
+    __device__ __forceinline__ void send(const CUtensorMap *map, int row, int column) {
         fence_async_proxy();
         __syncwarp();
-        if (lane == 0) {
-            tma_store(map, panel, column, row);
+        if (threadIdx.x % 32 == 0) {
+            tma_store(map, panels + turn * WRITER_PANEL_BYTES, column, row);
             tma_commit();
         }
         turn ^= 1;
     }
+    __device__ __forceinline__ void write(const CUtensorMap *map, int row, int column,
+                                          const panel_pairs &from) {
+        open<1>();
+#pragma unroll
+        for (int j = 0; j < 8; j += 2)
+            put(0, j, from[j], from[j + 1]);
+        send(map, row, column);
+    }
 };
+
+/* A warp: hand c to an output that has stages of its own, with its rows of each, `first_row` of the
+ * tile on. What it stores out of a stage is read before the stage is given back. */
+template <typename T, int CLUSTER, typename Output>
+static __device__ __forceinline__ void
+take_with_stages(const float (&c)[32][4], stage_ring<CLUSTER> &ring, const Output &output,
+                 int first_row, int row, int column) {
+#pragma unroll
+    for (int i = 0; i <= Output::LOADS; i++) {
+        const int before = ring.slot == 0 ? STAGES - 1 : ring.slot - 1;
+        if (i < Output::LOADS) {
+            barrier_wait(&ring.full[ring.slot], ring.parity);
+            output.template take<T>(c, i, ring.stage() + first_row * PANEL_ROW_BYTES, row, column);
+            ring.advance();
+        }
+        if (i > 0) {
+            if (threadIdx.x % 32 == 0 && i < Output::LOADS)
+                tma_wait_read<1>();
+            else if (threadIdx.x % 32 == 0)
+                tma_wait_read<0>();
+            __syncwarp();
+            ring.release(before);
+        }
+    }
+}
 
 #endif
 
@@ -244,19 +297,28 @@ struct writer {
 
 /*
  * Output has
- *     static constexpr int PANELS;
+ *     static constexpr int PANELS, PIECES;
  *     template <typename T> __device__ void take(const float (&c)[32][4], panel_pairs *kept,
  *                                                writer &to, int row, int column) const;
- *     template <typename T> __device__ void write(int panel, const panel_pairs &kept, writer &to,
- *                                                 int row, int column) const;
+ *     template <typename T> __device__ void write(int panel, int piece, const panel_pairs &kept,
+ *                                                 writer &to, int row, int column) const;
+ *     static constexpr int LOADS = 0;
  * which a warp calls with its 16 rows, from `row` on, of tile column `column`: when c is complete,
  * to keep what is to be written later (kept[PANELS]; it may write at once instead), and then for
- * each panel, to write it.
+ * each panel, to write it, in PIECES pieces. Or, with PANELS 0,
+ *     static constexpr int LOADS, LOAD_BYTES;
+ *     __device__ void load(unsigned char *stage, barrier *full, int i, int row, int column) const;
+ *     template <typename T> __device__ void take(const float (&c)[32][4], int i,
+ *                                                unsigned char *stage, int row, int column) const;
+ * where the first brings LOAD_BYTES from memory into a stage, for a tile whose rows begin with
+ * `row`, behind the operands' stages, and the second takes c with a warp's rows of such a stage, in
+ * place of which it may store other panels of so many rows, as a group of its lane 0.
  */
 template <typename T, int CLUSTER, bool B_MN, typename Output>
 __global__ void TNL_CLUSTER(CLUSTER) __launch_bounds__(THREADS, 1)
     kernel(const __grid_constant__ arguments<Output> at) {
-    static_assert(Output::PANELS * PANEL_COLUMNS <= 2 * HALF, "no more than a tile has");
+    static_assert(Output::PANELS <= TILE_PANELS, "no more than a tile has");
+    static_assert(Output::PIECES > 0 && (Output::PANELS == 0 || Output::LOADS == 0), "see above");
 #ifdef TNL_HOPPER_CODE
     extern __shared__ __align__(1024) unsigned char shared[];
     const int warpgroup = threadIdx.x / WARPGROUP, warp = threadIdx.x % WARPGROUP / 32;
@@ -274,31 +336,45 @@ __global__ void TNL_CLUSTER(CLUSTER) __launch_bounds__(THREADS, 1)
         allow_next_kernel();
     } else {
         take_registers<MULTIPLIER_REGISTERS>();
-        constexpr int PANELS = Output::PANELS;
+        constexpr int PANELS = Output::PANELS, PIECES = Output::PIECES;
         const int multiplier = warpgroup - 1;
         writer to(shared + STAGES * STAGE_BYTES +
                   (multiplier * 4 + warp) * WRITER_PANELS * WRITER_PANEL_BYTES);
         panel_pairs kept[PANELS + !PANELS];
         int row = 0, column = -1; /* of this warp, of the tile before */
-        const auto write_panel = [&](int i) {
-            if (column >= 0)
-                at.output.template write<T>(i, kept[i], to, row, column);
+        const auto write_piece = [&](int i) {
+            if constexpr (PANELS > 0)
+                if (column >= 0)
+                    at.output.template write<T>(i / PIECES, i % PIECES, kept[i / PIECES], to, row,
+                                                column);
         };
         for (int tile = cluster; tile < at.order.rows * at.order.columns; tile += clusters) {
             float c[32][4];
-            multiply<T, B_MN, PANELS>(c, ring, multiplier, at.stages, write_panel);
+            multiply<T, B_MN, PANELS * PIECES>(c, ring, multiplier, at.stages, write_piece);
             at.order.find(tile, &row, &column);
-            row = (row * CLUSTER + cluster_rank()) * ROWS + multiplier * 64 + warp * WARP_ROWS;
-            at.output.template take<T>(c, kept, to, row, column);
+            const int first_row = multiplier * 64 + warp * WARP_ROWS;
+            row = (row * CLUSTER + cluster_rank()) * ROWS + first_row;
+            if constexpr (Output::LOADS > 0)
+                take_with_stages<T>(c, ring, at.output, first_row, row, column);
+            else
+                at.output.template take<T>(c, kept, to, row, column);
         }
 #pragma unroll
-        for (int i = 0; i < PANELS; i++)
-            write_panel(i);
+        for (int i = 0; i < PANELS * PIECES; i++)
+            write_piece(i);
         if (threadIdx.x % 32 == 0)
             tma_wait_read<0>();
     }
     cluster_sync(); /* what is on its way to this block's memory has come */
 #endif
+}
+
+/* Of the call's first `count` tensors. */
+static inline const char *rejects_tensors(const tnl_call *call, int count) {
+    for (int i = 0; i < count; i++)
+        if (call->tensor[i].data && !tnl_allows_tensor_map(&call->tensor[i]))
+            return "wants rows, strides and pointers of 16 bytes";
+    return rejects_device(call);
 }
 
 /* The map of an operand, or of what a writer writes: boxes of so many rows of a panel. */
