@@ -200,14 +200,16 @@ static void set_sizes(problem_spec *spec, const int64_t *size) {
         spec->dim[DIM_H] = features % 4 == 0 ? 4 : features % 2 == 0 ? 2 : 1;
 }
 
-/* Where choices are tried at a second size besides the first: of the packed projection, whose LRPE
- * may ask for heads of a multiple of 64 channels. */
-static bool has_wide_heads(const problem_spec *spec) {
-    return spec->dim[DIM_K] != 0;
-}
-
-static void set_wide_heads(problem_spec *spec) {
-    set_sizes(spec, (const sizes){131, 24, 1024});
+/* Choices are tried at a second size besides the first where some rows do not take that: those for
+ * many rows of SGLU, and of the packed projection those whose LRPE wants heads of a multiple of 64.
+ * false: there is none. */
+static bool set_second_size(problem_spec *spec) {
+    static const sizes second[FAMILY_COUNT] = {[FAMILY_SGLU] = {130, 24, 40},
+                                               [FAMILY_PROJECTION] = {131, 24, 1024}};
+    const int64_t *size = second[sweep_family(spec->op)];
+    if (size[0])
+        set_sizes(spec, size);
+    return size[0];
 }
 
 /* Make a packed batch of it. */
@@ -272,7 +274,10 @@ static bool add_choices(sweep *s, const problem_spec *base) {
         spec.present = present;
         spec.seed += present;
         spec.layout = (layout)(present % LAYOUTS);
-        if (sweep_may_have(spec.op, present) && !(present & sweep_bit(spec.op, "cu_seqlens")))
+        if (!sweep_may_have(spec.op, present) || present & sweep_bit(spec.op, "cu_seqlens"))
+            continue;
+        added &= add(s, KIND_OPTIONAL, &spec);
+        if (set_second_size(&spec))
             added &= add(s, KIND_OPTIONAL, &spec);
     }
     for (int i = 0; i < 2 * LAYOUTS; i++) {
@@ -293,10 +298,8 @@ static bool add_choices(sweep *s, const problem_spec *base) {
         spec.present |= sweep_bit(spec.op, "positions") | sweep_bit(spec.op, "theta");
         spec.position = position[i];
         added &= add(s, KIND_POSITION, &spec);
-        if (has_wide_heads(&spec)) {
-            set_wide_heads(&spec);
+        if (set_second_size(&spec))
             added &= add(s, KIND_POSITION, &spec);
-        }
     }
     return added;
 }
@@ -332,8 +335,8 @@ static bool add_packed(sweep *s, const problem_spec *base) {
         problem_spec spec = *base;
         spec.seed += (uint64_t)i;
         draw_the_rest(&spec);
-        if (i >= count && has_wide_heads(&spec))
-            set_wide_heads(&spec);
+        if (i >= count)
+            set_second_size(&spec);
         set_packing(&spec, i % count);
         added &= add(s, KIND_PACKED, &spec);
     }

@@ -99,7 +99,7 @@ static __device__ __forceinline__ rotation rotate(float theta, double t) {
 }
 
 /* theta in units of 2^-64 turns: a whole multiple of it wraps around to the right place, however
- * large. In two parts, since a double has not all the bits; theta is below 2^50. */
+ * large. In two parts, since a double has not all the bits; theta is finite and below 2^50. */
 static __device__ __forceinline__ uint64_t turns_of(float theta) {
     const double inverse = 0x1.45f306dc9c883p-3; /* 1 / 2 pi, */
     const double rest = -0x1.6b01ec5417056p-57;  /* and what the line above leaves out */

@@ -22,6 +22,7 @@
 #define TNL_KERNELS_COMMON_HOPPER_GEMM_CUH
 
 #include "kernels/common/wgmma.cuh"
+#include <stdlib.h>
 
 namespace hopper_gemm {
 
@@ -35,8 +36,11 @@ constexpr int WARPGROUP = 128; /* threads */
 constexpr int THREADS = (1 + MULTIPLIERS) * WARPGROUP;
 constexpr int WARPS = MULTIPLIERS * WARPGROUP / 32; /* that multiply */
 constexpr int WARP_ROWS = 16;
-constexpr int PIECE_EVERY = 2; /* stages a piece of the tile before is written */
-constexpr int GROUP_ROWS = 8;  /* cluster tiles: see tile_order */
+#ifndef P_EVERY
+#define P_EVERY 2
+#endif
+constexpr int PIECE_EVERY = P_EVERY; /* stages a piece of the tile before is written */
+constexpr int GROUP_ROWS = 8;        /* cluster tiles: see tile_order */
 
 /* Together the 168 a thread that the block begins with. */
 constexpr int FETCHER_REGISTERS = 40, MULTIPLIER_REGISTERS = 232;
@@ -53,10 +57,15 @@ constexpr int SHARED_BYTES = BARRIERS_AT + 2 * STAGES * (int)sizeof(uint64_t);
  * A as of B, so that both come from the cache: columns of GROUP_ROWS tiles. */
 struct tile_order {
     int rows, columns;
+#ifdef DEV_GROUP
+    int group_rows;
+#else
+    static constexpr int group_rows = GROUP_ROWS;
+#endif
 
     __device__ void find(int index, int *row, int *column) const {
-        const int group = index / (GROUP_ROWS * columns), first = group * GROUP_ROWS;
-        const int height = min(GROUP_ROWS, rows - first);
+        const int group = index / (group_rows * columns), first = group * group_rows;
+        const int height = min(group_rows, rows - first);
         const int within = index - first * columns;
         *row = first + within % height;
         *column = within / height;
@@ -173,23 +182,27 @@ static __device__ __forceinline__ void multiply_stage(float (&c)[32][4], stage_r
     ring.advance();
 }
 
-/* A warpgroup: c = its 64 rows of the next tile; meanwhile, write_piece(i) for i below PIECES, not
- * at each stage, so that products do not run out. */
-template <typename T, bool B_MN, int PIECES, int CLUSTER, typename F>
+/* A warpgroup: c = its 64 rows of the next tile; meanwhile, write_piece(panel, piece) for PANELS
+ * times PIECES, not at each stage, so that products do not run out. */
+template <typename T, bool B_MN, int PANELS, int PIECES, int CLUSTER, typename F>
 static __device__ __forceinline__ void multiply(float (&c)[32][4], stage_ring<CLUSTER> &ring,
                                                 int multiplier, int stages, F write_piece) {
+    constexpr int STEPS = PIECES * PIECE_EVERY; /* of a panel */
 #pragma unroll
-    for (int i = 0; i < PIECES * PIECE_EVERY; i++) {
-        const auto write = [&] {
-            if (i % PIECE_EVERY == PIECE_EVERY - 1)
-                write_piece(i / PIECE_EVERY);
-        };
-        if (i < stages)
-            multiply_stage<T, B_MN>(c, ring, multiplier, i > 0, write);
-        else
-            write();
-    }
-    for (int i = PIECES * PIECE_EVERY; i < stages; i++)
+    for (int panel = 0; panel < PANELS; panel++)
+#pragma unroll(PIECES == 1 ? STEPS : 1) /* the panel is in registers, which piece it is is not */
+        for (int step = 0; step < STEPS; step++) {
+            const int i = panel * STEPS + step;
+            const auto write = [&] {
+                if (step % PIECE_EVERY == PIECE_EVERY - 1)
+                    write_piece(panel, step / PIECE_EVERY);
+            };
+            if (i < stages)
+                multiply_stage<T, B_MN>(c, ring, multiplier, i > 0, write);
+            else
+                write();
+        }
+    for (int i = PANELS * STEPS; i < stages; i++)
         multiply_stage<T, B_MN>(c, ring, multiplier, i > 0, [] {});
     wgmma_wait<0>();
     pin(c);
@@ -216,14 +229,6 @@ static __device__ __forceinline__ void pack_panel(panel_pairs &to, const float (
         pack_fragment<T>(to[j], c[first + j]);
 }
 
-/* All of a tile's columns, as they are. */
-template <typename T>
-static __device__ __forceinline__ void keep_tile(panel_pairs *kept, const float (&c)[32][4]) {
-#pragma unroll
-    for (int panel = 0; panel < TILE_PANELS; panel++)
-        pack_panel<T>(kept[panel], c, panel * 8);
-}
-
 /* Writes panels of a warp's 16 rows: through shared memory, two of them by turns. A panel may be
  * put together from pieces, two of them side by side. */
 struct writer {
@@ -237,14 +242,20 @@ struct writer {
             tma_wait_read<WRITER_PANELS - COUNT>();
         __syncwarp();
     }
-    /* Fragments j and j + 1, of the next panel or the one after it. */
-    __device__ __forceinline__ void put(int ahead, int j, const uint32_t (&first)[2],
-                                        const uint32_t (&second)[2]) const {
+    /* Where a lane has its row of fragments j and j + 1 in the next panel, or the one after it. */
+    __device__ __forceinline__ unsigned char *place(int ahead, int j) const {
         const int lane = threadIdx.x % 32, panel_row = lane % 16;
-        unsigned char *const panel = panels + (turn ^ ahead) * WRITER_PANEL_BYTES;
-        const uint32_t m[4] = {first[0], first[1], second[0], second[1]};
         const int chunk = (j + lane / 16) ^ panel_row % 8;
-        store_matrices(panel + panel_row * PANEL_ROW_BYTES + chunk * 16, m);
+        return panels + (turn ^ ahead) * WRITER_PANEL_BYTES + panel_row * PANEL_ROW_BYTES +
+               chunk * 16;
+    }
+    /* All fragments of the next panel. */
+    __device__ __forceinline__ void put(const panel_pairs &from) const {
+#pragma unroll
+        for (int j = 0; j < 8; j += 2) {
+            const uint32_t m[4] = {from[j][0], from[j][1], from[j + 1][0], from[j + 1][1]};
+            store_matrices(place(0, j), m);
+        }
     }
     /* The next panel is complete. The map's boxes have 16 rows. */
     __device__ __forceinline__ void send(const CUtensorMap *map, int row, int column) {
@@ -259,9 +270,7 @@ struct writer {
     __device__ __forceinline__ void write(const CUtensorMap *map, int row, int column,
                                           const panel_pairs &from) {
         open<1>();
-#pragma unroll
-        for (int j = 0; j < 8; j += 2)
-            put(0, j, from[j], from[j + 1]);
+        put(from);
         send(map, row, column);
     }
 };
@@ -292,6 +301,21 @@ take_with_stages(const float (&c)[32][4], stage_ring<CLUSTER> &ring, const Outpu
 }
 
 #endif
+
+/* An output that keeps a tile as it is until it is written: what such outputs have in common. */
+struct kept_tile {
+    static constexpr int PANELS = TILE_PANELS, LOADS = 0;
+
+#ifdef TNL_HOPPER_CODE
+    template <typename T>
+    __device__ __forceinline__ void take(const float (&c)[32][4], panel_pairs *kept, writer &, int,
+                                         int) const {
+#pragma unroll
+        for (int panel = 0; panel < PANELS; panel++)
+            pack_panel<T>(kept[panel], c, panel * 8);
+    }
+#endif
+};
 
 /* ---- the kernel ----------------------------------------------------------------------------- */
 
@@ -342,15 +366,14 @@ __global__ void TNL_CLUSTER(CLUSTER) __launch_bounds__(THREADS, 1)
                   (multiplier * 4 + warp) * WRITER_PANELS * WRITER_PANEL_BYTES);
         panel_pairs kept[PANELS + !PANELS];
         int row = 0, column = -1; /* of this warp, of the tile before */
-        const auto write_piece = [&](int i) {
+        const auto write_piece = [&](int panel, int piece) {
             if constexpr (PANELS > 0)
                 if (column >= 0)
-                    at.output.template write<T>(i / PIECES, i % PIECES, kept[i / PIECES], to, row,
-                                                column);
+                    at.output.template write<T>(panel, piece, kept[panel], to, row, column);
         };
         for (int tile = cluster; tile < at.order.rows * at.order.columns; tile += clusters) {
             float c[32][4];
-            multiply<T, B_MN, PANELS * PIECES>(c, ring, multiplier, at.stages, write_piece);
+            multiply<T, B_MN, PANELS, PIECES>(c, ring, multiplier, at.stages, write_piece);
             at.order.find(tile, &row, &column);
             const int first_row = multiplier * 64 + warp * WARP_ROWS;
             row = (row * CLUSTER + cluster_rank()) * ROWS + first_row;
@@ -360,8 +383,10 @@ __global__ void TNL_CLUSTER(CLUSTER) __launch_bounds__(THREADS, 1)
                 at.output.template take<T>(c, kept, to, row, column);
         }
 #pragma unroll
-        for (int i = 0; i < PANELS * PIECES; i++)
-            write_piece(i);
+        for (int panel = 0; panel < PANELS; panel++)
+#pragma unroll 1
+            for (int piece = 0; piece < PIECES; piece++)
+                write_piece(panel, piece);
         if (threadIdx.x % 32 == 0)
             tma_wait_read<0>();
     }
@@ -369,10 +394,11 @@ __global__ void TNL_CLUSTER(CLUSTER) __launch_bounds__(THREADS, 1)
 #endif
 }
 
-/* Of the call's first `count` tensors. */
+/* Of the call's first `count` tensors, those of its data type. */
 static inline const char *rejects_tensors(const tnl_call *call, int count) {
     for (int i = 0; i < count; i++)
-        if (call->tensor[i].data && !tnl_allows_tensor_map(&call->tensor[i]))
+        if (call->tensor[i].data && call->tensor[i].type == call->type &&
+            !tnl_allows_tensor_map(&call->tensor[i]))
             return "wants rows, strides and pointers of 16 bytes";
     return rejects_device(call);
 }
@@ -383,6 +409,23 @@ static inline tnl_status make_map(const tnl_call *call, const tnl_tensor *t, int
     return tnl_make_tensor_map(call, t, {{PANEL_COLUMNS, (uint32_t)rows}}, map);
 }
 
+/* A map to be made: by default of what a writer writes. */
+struct wanted_map {
+    const tnl_tensor *tensor;
+    CUtensorMap *map;
+    int rows = WARP_ROWS;
+};
+
+/* Those whose tensors are there. */
+template <int COUNT>
+static tnl_status make_maps(const tnl_call *call, const wanted_map (&maps)[COUNT]) {
+    tnl_status status = TNL_OK;
+    for (int i = 0; i < COUNT && status == TNL_OK; i++)
+        if (maps[i].tensor->data)
+            status = make_map(call, maps[i].tensor, maps[i].rows, maps[i].map);
+    return status;
+}
+
 template <typename Output>
 static void set_tiles(int64_t rows, int64_t columns, int step, int64_t stages,
                       arguments<Output> *at) {
@@ -391,6 +434,9 @@ static void set_tiles(int64_t rows, int64_t columns, int step, int64_t stages,
     at->order.columns = (int)ceil_div(columns, step);
     at->step = step;
     at->stages = (int)stages;
+#ifdef DEV_GROUP
+    at->order.group_rows = getenv("TNL_GROUP") ? atoi(getenv("TNL_GROUP")) : GROUP_ROWS;
+#endif
 }
 
 /* All but the output: the product of a with b[0] and b[1], 128 columns a tile of each; or with b[0]

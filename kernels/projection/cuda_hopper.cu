@@ -1,8 +1,8 @@
 /*
  * The packed projection (eq. 4) on Hopper: X W^T, with swish on the columns of Q and K, and LRPE
  * (eq. 1) where theta is given, once a tile is in registers, so that the activation has no pass
- * over memory of its own. Q and K are rounded to the data type before swish, as they are where
- * `preactivation` holds them.
+ * over memory of its own. Where `preactivation` is kept, swish is taken of that; elsewhere
+ * swish is taken of the sums in float32, before a tile is rounded.
  */
 #include "kernels/common/hopper_gemm.cuh"
 #include "kernels/projection/cuda_hopper_angles.cuh"
@@ -11,28 +11,50 @@ namespace {
 
 using namespace hopper_gemm;
 
+/* What the outputs below keep of a tile: with KEEPS the product, to be activated as it is written;
+ * otherwise its first `activated` columns after swish. */
+template <bool KEEPS> struct activated_tile : kept_tile {
+#ifdef TNL_HOPPER_CODE
+    template <typename T>
+    __device__ __forceinline__ void keep(const float (&c)[32][4], panel_pairs *kept, writer &to,
+                                         int column, int activated) const {
+        const int first = 2 * column * HALF;
+        if (KEEPS || first >= activated)
+            kept_tile::take<T>(c, kept, to, 0, column);
+#pragma unroll
+        for (int i = 0; !KEEPS && first < activated && i < PANELS * 8; i++) {
+            const bool activates = first + 8 * i + (int)threadIdx.x % 4 * 2 < activated;
+            float v[4];
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                v[e] = activates ? swish<T>(c[i][e]) : c[i][e];
+            pack_fragment<T>(kept[i / 8][i % 8], v);
+        }
+    }
+#endif
+};
+
 /* y = swish of the product in the first `activated` columns, elsewhere the product. */
-template <bool KEEPS> struct swish_output {
-    static constexpr int PANELS = TILE_PANELS, PIECES = 1, LOADS = 0;
+template <bool KEEPS> struct swish_output : activated_tile<KEEPS> {
+    static constexpr int PIECES = 1;
     CUtensorMap y, preactivation; /* the latter has no columns but those */
     int activated;
 
 #ifdef TNL_HOPPER_CODE
     template <typename T>
-    __device__ __forceinline__ void take(const float (&c)[32][4], panel_pairs *kept, writer &, int,
-                                         int) const {
-        keep_tile<T>(kept, c);
+    __device__ __forceinline__ void take(const float (&c)[32][4], panel_pairs *kept, writer &to,
+                                         int, int column) const {
+        this->template keep<T>(c, kept, to, column, activated);
     }
     template <typename T>
     __device__ __forceinline__ void write(int panel, int, const panel_pairs &kept, writer &to,
                                           int row, int column) const {
         const int first = 2 * column * HALF + panel * PANEL_COLUMNS;
-        if (first >= activated) {
+        if (!KEEPS || first >= activated) {
             to.write(&y, row, first, kept);
             return;
         }
-        if constexpr (KEEPS)
-            to.write(&preactivation, row, first, kept);
+        to.write(&preactivation, row, first, kept);
         panel_pairs made;
 #pragma unroll
         for (int j = 0; j < 8; j++) {
@@ -49,65 +71,81 @@ template <bool KEEPS> struct swish_output {
 #endif
 };
 
+#ifndef LR_PIECES
+#define LR_PIECES 4
+#endif
 /* The same with LRPE. A panel's columns are all of one head: its cosine and its sine parts are two
- * panels of y, put together side by side. That takes twice what swish takes, and so is done in
- * pieces. */
-template <bool KEEPS> struct lrpe_output {
-    static constexpr int PANELS = TILE_PANELS, PIECES = 4, LOADS = 0;
-    static constexpr int PIECE_FRAGMENTS = 8 / PIECES;
-    static_assert(PIECE_FRAGMENTS % 2 == 0, "put() takes two at a time");
+ * panels of y. The product lies in the place of the first while both are made, two fragments at a
+ * time: that takes longer than products of one stage do. */
+template <bool KEEPS> struct lrpe_output : activated_tile<KEEPS> {
+    static constexpr int PIECES = LR_PIECES, PIECE_FRAGMENTS = 8 / PIECES;
+    static_assert(PIECE_FRAGMENTS % 2 == 0, "matrices are stored four at a time");
     CUtensorMap y, preactivation;
     lrpe_columns columns;
     const uint64_t *turns;
     const int64_t *position;
 
 #ifdef TNL_HOPPER_CODE
-    /* Of a pair of columns in one row, at position t, the cosine and the sine parts. */
+    template <typename T>
+    __device__ __forceinline__ void take(const float (&c)[32][4], panel_pairs *kept, writer &to,
+                                         int, int column) const {
+        this->template keep<T>(c, kept, to, column, columns.activated);
+    }
+
+    /* A pair of fragments, from the turns of their columns and the positions of their rows. */
     template <typename T>
     __device__ __forceinline__ static void
-    rotate_pair(uint32_t &cosine, uint32_t &sine, uint32_t kept, const ulonglong2 &of, int64_t t) {
-        const float2 z = unpack_pair<T>(kept);
-        const float x = swish<T>(z.x), y = swish<T>(z.y);
-        const rotation by_x = turn(of.x, t), by_y = turn(of.y, t);
-        cosine = pack_pair<T>(x * by_x.cosine, y * by_y.cosine);
-        sine = pack_pair<T>(x * by_x.sine, y * by_y.sine);
+    rotate_pair(unsigned char *place, unsigned char *sine_place, const ulonglong2 *of,
+                const int64_t (&t)[2]) {
+        uint32_t z[4], cosine[4], sine[4];
+        load_matrices(z, place);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const float2 pair = unpack_pair<T>(z[i]);
+            const float a = KEEPS ? swish<T>(pair.x) : pair.x;
+            const float b = KEEPS ? swish<T>(pair.y) : pair.y;
+            const rotation by_a = turn(of[i / 2].x, t[i % 2]), by_b = turn(of[i / 2].y, t[i % 2]);
+            cosine[i] = pack_pair<T>(a * by_a.cosine, b * by_b.cosine);
+            sine[i] = pack_pair<T>(a * by_a.sine, b * by_b.sine);
+        }
+        store_matrices(place, cosine);
+        store_matrices(sine_place, sine);
+    }
+
+    /* A piece of a panel whose first column is `first`. All that comes from memory is asked for
+     * before any of it is used. */
+    template <typename T>
+    __device__ __forceinline__ void rotate_piece(const writer &to, int piece, int row,
+                                                 int first) const {
+        const int lane = threadIdx.x % 32, j = piece * PIECE_FRAGMENTS;
+        const uint64_t *const mine = turns + columns.angle(first) + 8 * j + lane % 4 * 2;
+        const int64_t t[2] = {position[row + lane / 4], position[row + lane / 4 + 8]};
+        ulonglong2 of[PIECE_FRAGMENTS];
+#pragma unroll
+        for (int i = 0; i < PIECE_FRAGMENTS; i++)
+            of[i] = *(const ulonglong2 *)(mine + 8 * i);
+#pragma unroll
+        for (int i = 0; i < PIECE_FRAGMENTS; i += 2)
+            rotate_pair<T>(to.place(0, j + i), to.place(1, j + i), &of[i], t);
     }
 
     template <typename T>
-    __device__ __forceinline__ void take(const float (&c)[32][4], panel_pairs *kept, writer &, int,
-                                         int) const {
-        keep_tile<T>(kept, c);
-    }
-    template <typename T>
     __device__ __forceinline__ void write(int panel, int piece, const panel_pairs &kept, writer &to,
                                           int row, int column) const {
-        const int first = 2 * column * HALF + panel * PANEL_COLUMNS, lane = threadIdx.x % 32;
+        const int first = 2 * column * HALF + panel * PANEL_COLUMNS;
         if (first >= columns.activated) {
             if (piece == 0)
                 to.write(&y, row, columns.plain(first), kept);
             return;
         }
-        if (KEEPS && piece == 0)
-            to.write(&preactivation, row, first, kept);
-        if (piece == 0)
+        if (piece == 0) {
+            if constexpr (KEEPS)
+                to.write(&preactivation, row, first, kept);
             to.open<2>();
-        const uint64_t *const mine = turns + columns.angle(first) + lane % 4 * 2;
-#pragma unroll
-        for (int i = 0; i < PIECE_FRAGMENTS; i += 2) {
-            const int j = piece * PIECE_FRAGMENTS + i;
-            uint32_t cosine[2][2], sine[2][2];
-#pragma unroll
-            for (int k = 0; k < 2; k++) {
-                const ulonglong2 of = *(const ulonglong2 *)(mine + 8 * (j + k));
-#pragma unroll
-                for (int low = 0; low < 2; low++)
-                    rotate_pair<T>(cosine[k][low], sine[k][low], kept[j + k][low], of,
-                                   position[row + lane / 4 + 8 * low]);
-                asm volatile("" ::: "memory");
-            }
-            to.put(0, j, cosine[0], cosine[1]);
-            to.put(1, j, sine[0], sine[1]);
+            to.put(kept);
+            __syncwarp();
         }
+        rotate_piece<T>(to, piece, row, first);
         if (piece == PIECES - 1) {
             to.send(&y, row, columns.cosine(first));
             to.send(&y, row, columns.cosine(first) + columns.d);
@@ -117,15 +155,11 @@ template <bool KEEPS> struct lrpe_output {
 };
 
 const char *rejects(const tnl_call *call) {
-    const tnl_tensor *tensor = call->tensor;
-    if (tensor[PROJ_THETA].data && call->dim[DIM_D] % PANEL_COLUMNS)
+    if (call->tensor[PROJ_THETA].data && call->dim[DIM_D] % PANEL_COLUMNS)
         return "wants heads of a multiple of 64 for LRPE";
     if (wants_k_shared(call, call->dim[DIM_M], call->dim[DIM_K], call->dim[DIM_HIDDEN]))
         return "has too few tiles for so large a D";
-    for (const int i : {PROJ_X, PROJ_W, PROJ_Y, PROJ_PREACTIVATION})
-        if (tensor[i].data && !tnl_allows_tensor_map(&tensor[i]))
-            return "wants rows, strides and pointers of 16 bytes";
-    return rejects_device(call);
+    return rejects_tensors(call, PROJ_PREACTIVATION + 1);
 }
 
 angle_table place_angles(const tnl_call *call, tnl_carver *carver) {
@@ -140,21 +174,19 @@ size_t workspace(const tnl_call *call) {
 }
 
 /* What both outputs have. */
-template <typename Output>
-tnl_status project(const tnl_call *call, bool keeps, arguments<Output> &at) {
+template <typename Output> tnl_status project(const tnl_call *call, arguments<Output> &at) {
     const tnl_tensor *tensor = call->tensor;
     tnl_status status = set_operands(call, &tensor[PROJ_X], {&tensor[PROJ_W], NULL}, &at);
     if (status == TNL_OK)
-        status = make_map(call, &tensor[PROJ_Y], WARP_ROWS, &at.output.y);
-    if (keeps && status == TNL_OK)
-        status = make_map(call, &tensor[PROJ_PREACTIVATION], WARP_ROWS, &at.output.preactivation);
+        status = make_maps(call, {{&tensor[PROJ_Y], &at.output.y},
+                                  {&tensor[PROJ_PREACTIVATION], &at.output.preactivation}});
     return status == TNL_OK ? launch(call, at) : status;
 }
 
 template <bool KEEPS> tnl_status project_with_swish(const tnl_call *call) {
     arguments<swish_output<KEEPS>> at;
     at.output.activated = (int)call->dim[DIM_QK];
-    return project(call, KEEPS, at);
+    return project(call, at);
 }
 
 template <bool KEEPS> tnl_status project_with_lrpe(const tnl_call *call) {
@@ -165,7 +197,7 @@ template <bool KEEPS> tnl_status project_with_lrpe(const tnl_call *call) {
     at.output.turns = angles.turns;
     at.output.position = angles.position;
     const tnl_status status = make_angles(call, angles);
-    return status == TNL_OK ? project(call, KEEPS, at) : status;
+    return status == TNL_OK ? project(call, at) : status;
 }
 
 tnl_status forward(const tnl_call *call) {

@@ -48,16 +48,11 @@ template <bool KEEPS> struct gate_output {
 };
 
 /* y is the product itself. */
-struct plain_output {
-    static constexpr int PANELS = TILE_PANELS, PIECES = 1, LOADS = 0;
+struct plain_output : kept_tile {
+    static constexpr int PIECES = 1;
     CUtensorMap y;
 
 #ifdef TNL_HOPPER_CODE
-    template <typename T>
-    __device__ __forceinline__ void take(const float (&c)[32][4], panel_pairs *kept, writer &, int,
-                                         int) const {
-        keep_tile<T>(kept, c);
-    }
     template <typename T>
     __device__ __forceinline__ void write(int panel, int, const panel_pairs &kept, writer &to,
                                           int row, int column) const {
@@ -66,6 +61,12 @@ struct plain_output {
 #endif
 };
 
+/* A matrix [m,g] in a workspace. */
+static inline tnl_tensor take_gated(const tnl_call *call, tnl_carver *carver) {
+    const int64_t m = call->dim[DIM_M], g = call->dim[DIM_G];
+    return {carver->take<uint16_t>(m * g), call->type, 2, {m, g}, {g, 1}};
+}
+
 template <bool KEEPS>
 static tnl_status gate_keeping(const tnl_call *call, const tnl_tensor *x, const tnl_tensor *wv,
                                const tnl_tensor *wu, const tnl_tensor *p, const tnl_tensor *v,
@@ -73,11 +74,7 @@ static tnl_status gate_keeping(const tnl_call *call, const tnl_tensor *x, const 
     arguments<gate_output<KEEPS>> at;
     tnl_status status = set_operands(call, x, {wv, wu}, &at);
     if (status == TNL_OK)
-        status = make_map(call, p, WARP_ROWS, &at.output.p);
-    if (KEEPS && status == TNL_OK)
-        status = make_map(call, v, WARP_ROWS, &at.output.v);
-    if (KEEPS && status == TNL_OK)
-        status = make_map(call, u, WARP_ROWS, &at.output.u);
+        status = make_maps(call, {{p, &at.output.p}, {v, &at.output.v}, {u, &at.output.u}});
     return status == TNL_OK ? launch(call, at) : status;
 }
 

@@ -6,7 +6,7 @@
  * made of it and of V and U, dV, dU and P, is made while a tile of dP is in registers. dX is one
  * product, its sum kept in float32 throughout. The weights' gradients are cuBLAS's.
  */
-#include "kernels/common/cublas.cuh"
+#include "kernels/common/weight_gradient.cuh"
 #include "kernels/sglu/cuda_hopper.cuh"
 
 namespace {
@@ -98,17 +98,12 @@ struct backward_workspace {
         tnl_carver carver = {(char *)workspace, 0};
         cublas = carver.take<char>(TNL_CUBLAS_BYTES);
         const bool saved = tensor[SGLU_BWD_V].data;
-        v = saved ? tensor[SGLU_BWD_V] : take(call, &carver);
-        u = saved ? tensor[SGLU_BWD_U] : take(call, &carver);
-        p = take(call, &carver);
-        dv = take(call, &carver);
-        du = take(call, &carver);
+        v = saved ? tensor[SGLU_BWD_V] : take_gated(call, &carver);
+        u = saved ? tensor[SGLU_BWD_U] : take_gated(call, &carver);
+        p = take_gated(call, &carver);
+        dv = take_gated(call, &carver);
+        du = take_gated(call, &carver);
         bytes = carver.used;
-    }
-
-    static tnl_tensor take(const tnl_call *call, tnl_carver *carver) {
-        const int64_t m = call->dim[DIM_M], g = call->dim[DIM_G];
-        return {carver->take<uint16_t>(m * g), call->type, 2, {m, g}, {g, 1}};
     }
 };
 
@@ -121,20 +116,14 @@ template <bool MAKES_P>
 tnl_status differentiate(const tnl_call *call, const backward_workspace &with) {
     arguments<gradient_output<MAKES_P>> at;
     const tnl_tensor *tensor = call->tensor;
-    const struct {
-        const tnl_tensor *tensor;
-        int rows; /* of a box */
-        CUtensorMap *map;
-    } maps[] = {{&with.v, ROWS, &at.output.v},
-                {&with.u, ROWS, &at.output.u},
-                {&with.dv, WARP_ROWS, &at.output.dv},
-                {&with.du, WARP_ROWS, &at.output.du},
-                {&with.p, WARP_ROWS, &at.output.p}};
     tnl_status status =
         set_operands_mn(call, {&tensor[SGLU_BWD_DY], NULL}, {&tensor[SGLU_BWD_WO], NULL}, &at);
-    for (const auto &each : maps)
-        if (status == TNL_OK)
-            status = make_map(call, each.tensor, each.rows, each.map);
+    if (status == TNL_OK)
+        status = make_maps(call, {{&with.v, &at.output.v, ROWS},
+                                  {&with.u, &at.output.u, ROWS},
+                                  {&with.dv, &at.output.dv},
+                                  {&with.du, &at.output.du},
+                                  {&with.p, &at.output.p}});
     return status == TNL_OK ? launch<true>(call, at) : status;
 }
 
@@ -149,16 +138,9 @@ tnl_status differentiate_x(const tnl_call *call, const backward_workspace &with)
     return status == TNL_OK ? launch<true>(call, at) : status;
 }
 
-/* dw = a^T b, [rows of a^T, columns of b]. */
-tnl_status differentiate_weight(const tnl_call *call, const tnl_tensor *a, const tnl_tensor *b,
-                                int dw) {
-    return tnl_gemm(call, a->shape[1], b->shape[1], a->shape[0], tnl_transposed(tnl_gemm_matrix(a)),
-                    tnl_gemm_matrix(b), tnl_gemm_matrix(&call->tensor[dw]));
-}
-
 tnl_status launch_backward(const tnl_call *call) {
     const tnl_tensor *tensor = call->tensor;
-    const tnl_tensor *x = &tensor[SGLU_BWD_X], *dy = &tensor[SGLU_BWD_DY];
+    const tnl_tensor *x = &tensor[SGLU_BWD_X];
     const backward_workspace with(call, call->workspace);
     const bool saved = tensor[SGLU_BWD_V].data;
     tnl_status status = tnl_cublas_begin(call, with.cublas);
@@ -170,15 +152,22 @@ tnl_status launch_backward(const tnl_call *call) {
     if (status == TNL_OK)
         status = differentiate_x(call, with);
     if (status == TNL_OK)
-        status = differentiate_weight(call, &with.dv, x, SGLU_BWD_DWV);
+        status = tnl_weight_gradient(call, tnl_gemm_matrix(&with.dv), tnl_gemm_matrix(x),
+                                     &tensor[SGLU_BWD_DWV]);
     if (status == TNL_OK)
-        status = differentiate_weight(call, &with.du, x, SGLU_BWD_DWU);
+        status = tnl_weight_gradient(call, tnl_gemm_matrix(&with.du), tnl_gemm_matrix(x),
+                                     &tensor[SGLU_BWD_DWU]);
     if (status == TNL_OK)
-        status = differentiate_weight(call, dy, &with.p, SGLU_BWD_DWO);
+        status = tnl_weight_gradient(call, tnl_gemm_matrix(&tensor[SGLU_BWD_DY]),
+                                     tnl_gemm_matrix(&with.p), &tensor[SGLU_BWD_DWO]);
     return status;
 }
 
+/* With few rows the roundings of dV and dU have nothing to average out over (weight_gradient.cuh),
+ * and most of a tile would be empty. */
 const char *rejects_backward(const tnl_call *call) {
+    if (tnl_splits_gradients(call))
+        return "is for more than 64 rows";
     return wants_k_shared(call, call->dim[DIM_M], call->dim[DIM_HIDDEN], 2 * call->dim[DIM_G])
                ? "has too few tiles for so large a g"
                : rejects_tensors(call, SGLU_BWD_DX + 1);
