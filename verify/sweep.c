@@ -204,8 +204,8 @@ static void set_sizes(problem_spec *spec, const int64_t *size) {
  * many rows of SGLU, and of the packed projection those whose LRPE wants heads of a multiple of 64.
  * false: there is none. */
 static bool set_second_size(problem_spec *spec) {
-    static const sizes second[FAMILY_COUNT] = {[FAMILY_SGLU] = {130, 24, 40},
-                                               [FAMILY_PROJECTION] = {131, 24, 1024}};
+    static const sizes second[FAMILY_COUNT] = {
+        [FAMILY_SGLU] = {130, 24, 40}, [FAMILY_PROJECTION] = {131, 24, 1024}};
     const int64_t *size = second[sweep_family(spec->op)];
     if (size[0])
         set_sizes(spec, size);

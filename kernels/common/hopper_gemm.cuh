@@ -21,26 +21,19 @@
 #ifndef TNL_KERNELS_COMMON_HOPPER_GEMM_CUH
 #define TNL_KERNELS_COMMON_HOPPER_GEMM_CUH
 
-#include "kernels/common/wgmma.cuh"
-#include <stdlib.h>
+#include "kernels/common/hopper_writer.cuh"
 
 namespace hopper_gemm {
 
 constexpr int ROWS = 128; /* of a block's tile */
-constexpr int HALF = 128; /* columns of a half of it */
 constexpr int DEPTH = 64; /* of a stage: a panel's columns */
-constexpr int TILE_PANELS = 2 * HALF / PANEL_COLUMNS;
 constexpr int STAGES = 4;
 constexpr int MULTIPLIERS = 2; /* warpgroups */
 constexpr int WARPGROUP = 128; /* threads */
 constexpr int THREADS = (1 + MULTIPLIERS) * WARPGROUP;
 constexpr int WARPS = MULTIPLIERS * WARPGROUP / 32; /* that multiply */
-constexpr int WARP_ROWS = 16;
-#ifndef P_EVERY
-#define P_EVERY 2
-#endif
-constexpr int PIECE_EVERY = P_EVERY; /* stages a piece of the tile before is written */
-constexpr int GROUP_ROWS = 8;        /* cluster tiles: see tile_order */
+constexpr int PIECE_EVERY = 2; /* stages a piece of the tile before is written */
+constexpr int GROUP_ROWS = 8;  /* cluster tiles: see tile_order */
 
 /* Together the 168 a thread that the block begins with. */
 constexpr int FETCHER_REGISTERS = 40, MULTIPLIER_REGISTERS = 232;
@@ -49,7 +42,6 @@ constexpr int A_BYTES = ROWS * PANEL_ROW_BYTES;
 constexpr int HALF_BYTES = HALF * PANEL_ROW_BYTES;
 constexpr int MN_PANEL_BYTES = DEPTH * PANEL_ROW_BYTES;
 constexpr int STAGE_BYTES = A_BYTES + 2 * HALF_BYTES;
-constexpr int WRITER_PANELS = 2, WRITER_PANEL_BYTES = WARP_ROWS * PANEL_ROW_BYTES;
 constexpr int BARRIERS_AT = STAGES * STAGE_BYTES + WARPS * WRITER_PANELS * WRITER_PANEL_BYTES;
 constexpr int SHARED_BYTES = BARRIERS_AT + 2 * STAGES * (int)sizeof(uint64_t);
 
@@ -57,15 +49,10 @@ constexpr int SHARED_BYTES = BARRIERS_AT + 2 * STAGES * (int)sizeof(uint64_t);
  * A as of B, so that both come from the cache: columns of GROUP_ROWS tiles. */
 struct tile_order {
     int rows, columns;
-#ifdef DEV_GROUP
-    int group_rows;
-#else
-    static constexpr int group_rows = GROUP_ROWS;
-#endif
 
     __device__ void find(int index, int *row, int *column) const {
-        const int group = index / (group_rows * columns), first = group * group_rows;
-        const int height = min(group_rows, rows - first);
+        const int group = index / (GROUP_ROWS * columns), first = group * GROUP_ROWS;
+        const int height = min(GROUP_ROWS, rows - first);
         const int within = index - first * columns;
         *row = first + within % height;
         *column = within / height;
@@ -211,70 +198,6 @@ static __device__ __forceinline__ void multiply(float (&c)[32][4], stage_ring<CL
 
 /* ---- output --------------------------------------------------------------------------------- */
 
-/* 64 columns of a warp's 16 rows, rounded: fragment j of 8 columns, row g or g + 8 of it. */
-using panel_pairs = uint32_t[8][2];
-
-template <typename T>
-static __device__ __forceinline__ void pack_fragment(uint32_t (&to)[2], const float (&v)[4]) {
-    to[0] = pack_pair<T>(v[0], v[1]);
-    to[1] = pack_pair<T>(v[2], v[3]);
-}
-
-/* Fragments of c from `first` on, as they are. */
-template <typename T>
-static __device__ __forceinline__ void pack_panel(panel_pairs &to, const float (&c)[32][4],
-                                                  int first) {
-#pragma unroll
-    for (int j = 0; j < 8; j++)
-        pack_fragment<T>(to[j], c[first + j]);
-}
-
-/* Writes panels of a warp's 16 rows: through shared memory, two of them by turns. A panel may be
- * put together from pieces, two of them side by side. */
-struct writer {
-    unsigned char *panels;
-    int turn = 0;
-
-    __device__ explicit writer(unsigned char *of_the_warp) : panels(of_the_warp) {}
-    /* Wait until the next COUNT panels may be put together. */
-    template <int COUNT> __device__ __forceinline__ void open() const {
-        if (threadIdx.x % 32 == 0)
-            tma_wait_read<WRITER_PANELS - COUNT>();
-        __syncwarp();
-    }
-    /* Where a lane has its row of fragments j and j + 1 in the next panel, or the one after it. */
-    __device__ __forceinline__ unsigned char *place(int ahead, int j) const {
-        const int lane = threadIdx.x % 32, panel_row = lane % 16;
-        const int chunk = (j + lane / 16) ^ panel_row % 8;
-        return panels + (turn ^ ahead) * WRITER_PANEL_BYTES + panel_row * PANEL_ROW_BYTES +
-               chunk * 16;
-    }
-    /* All fragments of the next panel. */
-    __device__ __forceinline__ void put(const panel_pairs &from) const {
-#pragma unroll
-        for (int j = 0; j < 8; j += 2) {
-            const uint32_t m[4] = {from[j][0], from[j][1], from[j + 1][0], from[j + 1][1]};
-            store_matrices(place(0, j), m);
-        }
-    }
-    /* The next panel is complete. The map's boxes have 16 rows. */
-    __device__ __forceinline__ void send(const CUtensorMap *map, int row, int column) {
-        fence_async_proxy();
-        __syncwarp();
-        if (threadIdx.x % 32 == 0) {
-            tma_store(map, panels + turn * WRITER_PANEL_BYTES, column, row);
-            tma_commit();
-        }
-        turn ^= 1;
-    }
-    __device__ __forceinline__ void write(const CUtensorMap *map, int row, int column,
-                                          const panel_pairs &from) {
-        open<1>();
-        put(from);
-        send(map, row, column);
-    }
-};
-
 /* A warp: hand c to an output that has stages of its own, with its rows of each, `first_row` of the
  * tile on. What it stores out of a stage is read before the stage is given back. */
 template <typename T, int CLUSTER, typename Output>
@@ -301,21 +224,6 @@ take_with_stages(const float (&c)[32][4], stage_ring<CLUSTER> &ring, const Outpu
 }
 
 #endif
-
-/* An output that keeps a tile as it is until it is written: what such outputs have in common. */
-struct kept_tile {
-    static constexpr int PANELS = TILE_PANELS, LOADS = 0;
-
-#ifdef TNL_HOPPER_CODE
-    template <typename T>
-    __device__ __forceinline__ void take(const float (&c)[32][4], panel_pairs *kept, writer &, int,
-                                         int) const {
-#pragma unroll
-        for (int panel = 0; panel < PANELS; panel++)
-            pack_panel<T>(kept[panel], c, panel * 8);
-    }
-#endif
-};
 
 /* ---- the kernel ----------------------------------------------------------------------------- */
 
@@ -434,9 +342,6 @@ static void set_tiles(int64_t rows, int64_t columns, int step, int64_t stages,
     at->order.columns = (int)ceil_div(columns, step);
     at->step = step;
     at->stages = (int)stages;
-#ifdef DEV_GROUP
-    at->order.group_rows = getenv("TNL_GROUP") ? atoi(getenv("TNL_GROUP")) : GROUP_ROWS;
-#endif
 }
 
 /* All but the output: the product of a with b[0] and b[1], 128 columns a tile of each; or with b[0]

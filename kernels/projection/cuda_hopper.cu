@@ -71,14 +71,11 @@ template <bool KEEPS> struct swish_output : activated_tile<KEEPS> {
 #endif
 };
 
-#ifndef LR_PIECES
-#define LR_PIECES 4
-#endif
 /* The same with LRPE. A panel's columns are all of one head: its cosine and its sine parts are two
  * panels of y. The product lies in the place of the first while both are made, two fragments at a
  * time: that takes longer than products of one stage do. */
 template <bool KEEPS> struct lrpe_output : activated_tile<KEEPS> {
-    static constexpr int PIECES = LR_PIECES, PIECE_FRAGMENTS = 8 / PIECES;
+    static constexpr int PIECES = 4, PIECE_FRAGMENTS = 8 / PIECES;
     static_assert(PIECE_FRAGMENTS % 2 == 0, "matrices are stored four at a time");
     CUtensorMap y, preactivation;
     lrpe_columns columns;
