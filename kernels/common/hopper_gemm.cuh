@@ -6,9 +6,10 @@
  * its threads keeps STAGES stages of the operands on their way by TMA. Warpgroups 1 and 2 multiply,
  * 64 rows each. What they make of a tile they round to the data type and keep in registers, and
  * write it out, a panel of 64 columns at a time, while the products of the next tile's first stages
- * are under way: tensor cores never wait for an output. The 256 columns come as two halves; of two
- * matrices B [n,k], a product with both shares A's tiles. With B_MN the products of two pairs of
- * matrices may be added.
+ * are under way: tensor cores do not wait for it. An output that needs a tile in float32 has it
+ * before the next tile's products, with matrices of its own that come as stages too. The 256
+ * columns come as two halves; of two matrices B [n,k], a product with both shares A's tiles. With
+ * B_MN the products of two pairs of matrices may be added.
  *
  * Two blocks, a cluster, have tiles side by side in M: each fetches one half of B for both. Where
  * there are rows for one tile alone, blocks work alone.
