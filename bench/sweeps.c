@@ -57,10 +57,12 @@ static void count_work(bench_row *row) {
     row->flops = operator_->flops ? operator_->flops(call.dim) : 0;
 }
 
-/* The GEMMs that a forward operator is made of. */
+/* The GEMMs that an operator is made of; backward, with what is saved for it. */
 static bare_gemms bare_gemms_of(const problem_spec *spec) {
     const int64_t m = spec->dim[DIM_M], width = spec->dim[DIM_HIDDEN], g = spec->dim[DIM_G];
     const gemm_size up = {spec->type, m, g, width}, down = {spec->type, m, width, g};
+    const gemm_size dwo = {spec->type, width, g, m}, dwvu = {spec->type, g, width, m};
+    const int64_t k = spec->dim[DIM_K];
     switch (spec->op) {
     case TNL_SGLU_GATE:
         return (bare_gemms){.gemm = {up, up}, .count = 2};
@@ -69,7 +71,12 @@ static bare_gemms bare_gemms_of(const problem_spec *spec) {
     case TNL_SGLU_FORWARD:
         return (bare_gemms){.gemm = {up, up, down}, .count = 3, .product = true};
     case TNL_QKVU_PROJECTION_FORWARD:
-        return (bare_gemms){.gemm = {{spec->type, m, spec->dim[DIM_K], width}}, .count = 1};
+        return (bare_gemms){.gemm = {{spec->type, m, k, width}}, .count = 1};
+    case TNL_SGLU_BACKWARD:
+        return (bare_gemms){.gemm = {up, down, down, dwvu, dwvu, dwo}, .count = 6};
+    case TNL_QKVU_PROJECTION_BACKWARD:
+        return (bare_gemms){.gemm = {{spec->type, m, width, k}, {spec->type, k, width, m}},
+                            .count = 2};
     default:
         return (bare_gemms){.count = 0};
     }

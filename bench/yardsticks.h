@@ -28,7 +28,7 @@ typedef struct gemm_size {
 /* The GEMMs that an operator is made of, bare, launched one after another. `product`: with the
  * elementwise product of the first two's results, in its own kernel, as the third's left operand.
  */
-enum { BARE_GEMMS_MAX = 5 };
+enum { BARE_GEMMS_MAX = 6 };
 typedef struct bare_gemms {
     gemm_size gemm[BARE_GEMMS_MAX];
     int count;

@@ -75,7 +75,7 @@ CUDA(sglu_backward, hopper, 90, TNL_16_BIT, "products between the GEMMs in their
 
 CPU(qkvu_projection_forward, blas, TNL_F32, "GEMMs, then the activation on Q and K")
 CUDA(qkvu_projection_forward, cublas, 80, TNL_ALL_FLOATS, "a GEMM, then the activation on Q and K")
-CUDA(qkvu_projection_forward, hopper, 90, TNL_16_BIT, "a GEMM by TMA and wgmma, swish in its epilogue")
+CUDA(qkvu_projection_forward, hopper, 90, TNL_16_BIT, "a GEMM by TMA and wgmma, swish and LRPE in its epilogue")
 CUDA(qkvu_projection_forward, streaming, 80, TNL_16_BIT, "a few rows: the weights read once, at the memory's rate")
 CPU(qkvu_projection_backward, blas, TNL_F32, "the activation's gradient, then GEMMs")
 CUDA(qkvu_projection_backward, cublas, 80, TNL_ALL_FLOATS, "the activation's gradient, then GEMMs")

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "plots/limits.h"
 #include "plots/sweep.h"
 #include "plots/targets.h"
 #include "plots/text.h"
@@ -396,6 +397,7 @@ void write_claims(const struct results *results) {
         results->device, origin);
     for (size_t i = 0; i < sizeof claims / sizeof *claims; i++)
         judge_claim(output.file, &claims[i], results);
+    write_limits(output.file, results);
     write_targets(output.file, results);
     fputs("\n## What was measured\n", output.file);
     for (size_t i = 0; i < sizeof evidences / sizeof *evidences; i++)

@@ -75,6 +75,7 @@ static void read_row(const json_t *object, struct row *row, const char *path, si
             row->name);
     row->commit = get_string(object, "commit");
     row->quick = json_is_true(json_object_get(object, "quick"));
+    row->copy_share_same_size = get_number(object, "copy_share_same_size");
     row->only_named = json_is_true(json_object_get(object, "only_named"));
     row->bytes = get_number(object, "bytes");
     row->peak_bytes = get_number(object, "peak_bytes");

@@ -21,8 +21,9 @@ struct row {
     double bytes, peak_bytes;
     double flops, bare_gemms_share; /* likewise */
     const char *commit, *error;
-    bool quick;      /* of a run that took few samples */
-    bool only_named; /* of a variant that the table never chooses */
+    bool quick;                  /* of a run that took few samples */
+    bool only_named;             /* of a variant that the table never chooses */
+    double copy_share_same_size; /* 0 where the row has none */
 };
 
 struct results {

@@ -50,12 +50,13 @@ static const sizes sglu_sizes[] = {
     {300, 17160, 24}, {2, 4616, 24}, {4, 24, 4616}, {1, 2056, 40},  {1, 40, 6152},
 };
 static const sizes projection_sizes[] = {
-    {5, 24, 48},    {1, 1, 4},      {2, 3, 8},      {3, 7, 12},       {1, 64, 64},
-    {17, 8, 20},    {16, 16, 32},   {7, 31, 36},    {32, 32, 64},     {33, 33, 68},
-    {64, 64, 128},  {65, 65, 132},  {1, 256, 512},  {2, 127, 260},    {63, 96, 192},
-    {128, 64, 64},  {129, 32, 96},  {3, 128, 1024}, {100, 99, 100},   {127, 61, 124},
-    {4, 512, 256},  {1, 1024, 192}, {256, 64, 64},  {255, 48, 240},   {257, 16, 48},
-    {64, 128, 512}, {11, 320, 400}, {33, 64, 2048}, {300, 24, 17408}, {1, 4616, 32},
+    {5, 24, 48},     {1, 1, 4},      {2, 3, 8},      {3, 7, 12},       {1, 64, 64},
+    {17, 8, 20},     {16, 16, 32},   {7, 31, 36},    {32, 32, 64},     {33, 33, 68},
+    {64, 64, 128},   {65, 65, 132},  {1, 256, 512},  {2, 127, 260},    {63, 96, 192},
+    {128, 64, 64},   {129, 32, 96},  {3, 128, 1024}, {100, 99, 100},   {127, 61, 124},
+    {4, 512, 256},   {1, 1024, 192}, {256, 64, 64},  {255, 48, 240},   {257, 16, 48},
+    {64, 128, 512},  {11, 320, 400}, {33, 64, 2048}, {300, 24, 17408}, {257, 40, 1024},
+    {130, 72, 3072}, {1, 4616, 32},
 };
 static const sizes activation_sizes[] = {
     {2, 3, 33, 16}, {1, 1, 1, 1},     {2, 3, 1, 64},   {3, 2, 2, 3},    {1, 4, 7, 8},
@@ -200,6 +201,18 @@ static void set_sizes(problem_spec *spec, const int64_t *size) {
         spec->dim[DIM_H] = features % 4 == 0 ? 4 : features % 2 == 0 ? 2 : 1;
 }
 
+/* Choices are tried at a second size besides the first where some rows do not take that: those for
+ * many rows of SGLU, and of the packed projection those whose LRPE wants heads of a multiple of 64.
+ * false: there is none. */
+static bool set_second_size(problem_spec *spec) {
+    static const sizes second[FAMILY_COUNT] = {
+        [FAMILY_SGLU] = {130, 24, 40}, [FAMILY_PROJECTION] = {131, 24, 1024}};
+    const int64_t *size = second[sweep_family(spec->op)];
+    if (size[0])
+        set_sizes(spec, size);
+    return size[0];
+}
+
 /* Make a packed batch of it. */
 static void set_packing(problem_spec *spec, int i) {
     int sequences = packing[i].sequences;
@@ -277,7 +290,10 @@ static bool add_choices(sweep *s, const problem_spec *base) {
         spec.present = present;
         spec.seed += present;
         spec.layout = (layout)(present % LAYOUTS);
-        if (sweep_may_have(spec.op, present) && !(present & sweep_bit(spec.op, "cu_seqlens")))
+        if (!sweep_may_have(spec.op, present) || present & sweep_bit(spec.op, "cu_seqlens"))
+            continue;
+        added &= add(s, KIND_OPTIONAL, &spec);
+        if (set_second_size(&spec))
             added &= add(s, KIND_OPTIONAL, &spec);
     }
     for (int i = 0; i < 2 * LAYOUTS; i++) {
@@ -298,6 +314,8 @@ static bool add_choices(sweep *s, const problem_spec *base) {
         spec.present |= sweep_bit(spec.op, "positions") | sweep_bit(spec.op, "theta");
         spec.position = position[i];
         added &= add(s, KIND_POSITION, &spec);
+        if (set_second_size(&spec))
+            added &= add(s, KIND_POSITION, &spec);
     }
     return added;
 }
@@ -333,6 +351,8 @@ static bool add_packed(sweep *s, const problem_spec *base) {
         problem_spec spec = *base;
         spec.seed += (uint64_t)i;
         draw_the_rest(&spec);
+        if (i >= count)
+            set_second_size(&spec);
         set_packing(&spec, i % count);
         added &= add(s, KIND_PACKED, &spec);
     }

@@ -98,6 +98,26 @@ static __device__ __forceinline__ rotation rotate(float theta, double t) {
     return {(quarter + 1) & 2 ? -c : c, quarter & 2 ? -s : s};
 }
 
+/* theta in units of 2^-64 turns: a whole multiple of it wraps around to the right place, however
+ * large. In two parts, since a double has not all the bits; theta is finite and below 2^50. */
+static __device__ __forceinline__ uint64_t turns_of(float theta) {
+    const double inverse = 0x1.45f306dc9c883p-3; /* 1 / 2 pi, */
+    const double rest = -0x1.6b01ec5417056p-57;  /* and what the line above leaves out */
+    const double product = theta * inverse;
+    const double low = fma((double)theta, inverse, -product) + theta * rest;
+    return (uint64_t)(__double2ll_rn((product - rint(product)) * 0x1p64) +
+                      __double2ll_rn(low * 0x1p64));
+}
+
+/* The cosine and sine of theta t for the 16-bit types, from turns_of(theta): good to 2^-19. */
+static __device__ __forceinline__ rotation turn(uint64_t turns, int64_t t) {
+    const uint32_t of = (uint32_t)(turns * (uint64_t)t >> 32);
+    /* its first 23 bits as a float, from -1/2 to 1/2 */
+    const float part = __uint_as_float(of >> 9 ^ 0x3fc00000) - 1.5f;
+    const float angle = part * 6.28318531f;
+    return {__cosf(angle), __sinf(angle)};
+}
+
 /* Where a token's absolute position comes from; device memory. */
 struct positions {
     const int64_t *first;  /* of each sequence; NULL: 0 */

@@ -6,9 +6,10 @@
  * its threads keeps STAGES stages of the operands on their way by TMA. Warpgroups 1 and 2 multiply,
  * 64 rows each. What they make of a tile they round to the data type and keep in registers, and
  * write it out, a panel of 64 columns at a time, while the products of the next tile's first stages
- * are under way: tensor cores never wait for an output. The 256 columns come as two halves; of two
- * matrices B [n,k], a product with both shares A's tiles. With B_MN the products of two pairs of
- * matrices may be added.
+ * are under way: tensor cores do not wait for it. An output that needs a tile in float32 has it
+ * before the next tile's products, with matrices of its own that come as stages too. The 256
+ * columns come as two halves; of two matrices B [n,k], a product with both shares A's tiles. With
+ * B_MN the products of two pairs of matrices may be added.
  *
  * Two blocks, a cluster, have tiles side by side in M: each fetches one half of B for both. Where
  * there are rows for one tile alone, blocks work alone.
@@ -21,20 +22,18 @@
 #ifndef TNL_KERNELS_COMMON_HOPPER_GEMM_CUH
 #define TNL_KERNELS_COMMON_HOPPER_GEMM_CUH
 
-#include "kernels/common/wgmma.cuh"
+#include "kernels/common/hopper_writer.cuh"
 
 namespace hopper_gemm {
 
 constexpr int ROWS = 128; /* of a block's tile */
-constexpr int HALF = 128; /* columns of a half of it */
 constexpr int DEPTH = 64; /* of a stage: a panel's columns */
 constexpr int STAGES = 4;
 constexpr int MULTIPLIERS = 2; /* warpgroups */
 constexpr int WARPGROUP = 128; /* threads */
 constexpr int THREADS = (1 + MULTIPLIERS) * WARPGROUP;
 constexpr int WARPS = MULTIPLIERS * WARPGROUP / 32; /* that multiply */
-constexpr int WARP_ROWS = 16;
-constexpr int PANEL_EVERY = 2; /* stages a panel of the tile before is written */
+constexpr int PIECE_EVERY = 2; /* stages a piece of the tile before is written */
 constexpr int GROUP_ROWS = 8;  /* cluster tiles: see tile_order */
 
 /* Together the 168 a thread that the block begins with. */
@@ -44,7 +43,6 @@ constexpr int A_BYTES = ROWS * PANEL_ROW_BYTES;
 constexpr int HALF_BYTES = HALF * PANEL_ROW_BYTES;
 constexpr int MN_PANEL_BYTES = DEPTH * PANEL_ROW_BYTES;
 constexpr int STAGE_BYTES = A_BYTES + 2 * HALF_BYTES;
-constexpr int WRITER_PANELS = 2, WRITER_PANEL_BYTES = WARP_ROWS * PANEL_ROW_BYTES;
 constexpr int BARRIERS_AT = STAGES * STAGE_BYTES + WARPS * WRITER_PANELS * WRITER_PANEL_BYTES;
 constexpr int SHARED_BYTES = BARRIERS_AT + 2 * STAGES * (int)sizeof(uint64_t);
 
@@ -140,6 +138,13 @@ static __device__ void fetch(const arguments<Output> &at, stage_ring<CLUSTER> &r
                 fetch_half<CLUSTER, B_MN>(at, b + half * HALF_BYTES, full, half, column, i);
             tma_load(a, &at.a[second], full, (second ? i - at.first_stages : i) * DEPTH, a_row);
         }
+        if constexpr (Output::LOADS > 0)
+            for (int i = 0; i < Output::LOADS; i++, ring.advance()) {
+                barrier *const full = &ring.full[ring.slot];
+                barrier_wait(&ring.empty[ring.slot], ring.parity ^ 1);
+                barrier_expect(full, Output::LOAD_BYTES);
+                at.output.load(ring.stage(), full, i, a_row, column);
+            }
     }
 }
 
@@ -165,23 +170,27 @@ static __device__ __forceinline__ void multiply_stage(float (&c)[32][4], stage_r
     ring.advance();
 }
 
-/* A warpgroup: c = its 64 rows of the next tile; meanwhile, write_panel(i) for i below PANELS, not
- * at each stage, so that products do not run out. */
-template <typename T, bool B_MN, int PANELS, int CLUSTER, typename F>
+/* A warpgroup: c = its 64 rows of the next tile; meanwhile, write_piece(panel, piece) for PANELS
+ * times PIECES, not at each stage, so that products do not run out. */
+template <typename T, bool B_MN, int PANELS, int PIECES, int CLUSTER, typename F>
 static __device__ __forceinline__ void multiply(float (&c)[32][4], stage_ring<CLUSTER> &ring,
-                                                int multiplier, int stages, F write_panel) {
+                                                int multiplier, int stages, F write_piece) {
+    constexpr int STEPS = PIECES * PIECE_EVERY; /* of a panel */
 #pragma unroll
-    for (int i = 0; i < PANELS * PANEL_EVERY; i++) {
-        const auto write = [&] {
-            if (i % PANEL_EVERY == PANEL_EVERY - 1)
-                write_panel(i / PANEL_EVERY);
-        };
-        if (i < stages)
-            multiply_stage<T, B_MN>(c, ring, multiplier, i > 0, write);
-        else
-            write();
-    }
-    for (int i = PANELS * PANEL_EVERY; i < stages; i++)
+    for (int panel = 0; panel < PANELS; panel++)
+#pragma unroll(PIECES == 1 ? STEPS : 1) /* the panel is in registers, which piece it is is not */
+        for (int step = 0; step < STEPS; step++) {
+            const int i = panel * STEPS + step;
+            const auto write = [&] {
+                if (step % PIECE_EVERY == PIECE_EVERY - 1)
+                    write_piece(panel, step / PIECE_EVERY);
+            };
+            if (i < stages)
+                multiply_stage<T, B_MN>(c, ring, multiplier, i > 0, write);
+            else
+                write();
+        }
+    for (int i = PANELS * STEPS; i < stages; i++)
         multiply_stage<T, B_MN>(c, ring, multiplier, i > 0, [] {});
     wgmma_wait<0>();
     pin(c);
@@ -190,53 +199,30 @@ static __device__ __forceinline__ void multiply(float (&c)[32][4], stage_ring<CL
 
 /* ---- output --------------------------------------------------------------------------------- */
 
-/* 64 columns of a warp's 16 rows, rounded: fragment j of 8 columns, row g or g + 8 of it. */
-using panel_pairs = uint32_t[8][2];
-
-template <typename T>
-static __device__ __forceinline__ void pack_fragment(uint32_t (&to)[2], const float (&v)[4]) {
-    to[0] = pack_pair<T>(v[0], v[1]);
-    to[1] = pack_pair<T>(v[2], v[3]);
-}
-
-/* Fragments of c from `first` on, as they are. */
-template <typename T>
-static __device__ __forceinline__ void pack_panel(panel_pairs &to, const float (&c)[32][4],
-                                                  int first) {
+/* A warp: hand c to an output that has stages of its own, with its rows of each, `first_row` of the
+ * tile on. What it stores out of a stage is read before the stage is given back. */
+template <typename T, int CLUSTER, typename Output>
+static __device__ __forceinline__ void
+take_with_stages(const float (&c)[32][4], stage_ring<CLUSTER> &ring, const Output &output,
+                 int first_row, int row, int column) {
 #pragma unroll
-    for (int j = 0; j < 8; j++)
-        pack_fragment<T>(to[j], c[first + j]);
-}
-
-/* Writes panels of a warp's 16 rows: through shared memory, two of them by turns. */
-struct writer {
-    unsigned char *panels;
-    int turn = 0;
-
-    __device__ explicit writer(unsigned char *of_the_warp) : panels(of_the_warp) {}
-    /* The map's boxes have 16 rows. */
-    __device__ __forceinline__ void write(const CUtensorMap *map, int row, int column,
-                                          const panel_pairs &from) {
-        const int lane = threadIdx.x % 32, panel_row = lane % 16;
-        unsigned char *const panel = panels + turn * WRITER_PANEL_BYTES;
-        if (lane == 0)
-            tma_wait_read<WRITER_PANELS - 1>();
-        __syncwarp();
-#pragma unroll
-        for (int j = 0; j < 8; j += 2) {
-            const uint32_t m[4] = {from[j][0], from[j][1], from[j + 1][0], from[j + 1][1]};
-            const int chunk = (j + lane / 16) ^ panel_row % 8;
-            store_matrices(panel + panel_row * PANEL_ROW_BYTES + chunk * 16, m);
+    for (int i = 0; i <= Output::LOADS; i++) {
+        const int before = ring.slot == 0 ? STAGES - 1 : ring.slot - 1;
+        if (i < Output::LOADS) {
+            barrier_wait(&ring.full[ring.slot], ring.parity);
+            output.template take<T>(c, i, ring.stage() + first_row * PANEL_ROW_BYTES, row, column);
+            ring.advance();
         }
-        fence_async_proxy();
-        __syncwarp();
-        if (lane == 0) {
-            tma_store(map, panel, column, row);
-            tma_commit();
+        if (i > 0) {
+            if (threadIdx.x % 32 == 0 && i < Output::LOADS)
+                tma_wait_read<1>();
+            else if (threadIdx.x % 32 == 0)
+                tma_wait_read<0>();
+            __syncwarp();
+            ring.release(before);
         }
-        turn ^= 1;
     }
-};
+}
 
 #endif
 
@@ -244,19 +230,28 @@ struct writer {
 
 /*
  * Output has
- *     static constexpr int PANELS;
+ *     static constexpr int PANELS, PIECES;
  *     template <typename T> __device__ void take(const float (&c)[32][4], panel_pairs *kept,
  *                                                writer &to, int row, int column) const;
- *     template <typename T> __device__ void write(int panel, const panel_pairs &kept, writer &to,
- *                                                 int row, int column) const;
+ *     template <typename T> __device__ void write(int panel, int piece, const panel_pairs &kept,
+ *                                                 writer &to, int row, int column) const;
+ *     static constexpr int LOADS = 0;
  * which a warp calls with its 16 rows, from `row` on, of tile column `column`: when c is complete,
  * to keep what is to be written later (kept[PANELS]; it may write at once instead), and then for
- * each panel, to write it.
+ * each panel, to write it, in PIECES pieces. Or, with PANELS 0,
+ *     static constexpr int LOADS, LOAD_BYTES;
+ *     __device__ void load(unsigned char *stage, barrier *full, int i, int row, int column) const;
+ *     template <typename T> __device__ void take(const float (&c)[32][4], int i,
+ *                                                unsigned char *stage, int row, int column) const;
+ * where the first brings LOAD_BYTES from memory into a stage, for a tile whose rows begin with
+ * `row`, behind the operands' stages, and the second takes c with a warp's rows of such a stage, in
+ * place of which it may store other panels of so many rows, as a group of its lane 0.
  */
 template <typename T, int CLUSTER, bool B_MN, typename Output>
 __global__ void TNL_CLUSTER(CLUSTER) __launch_bounds__(THREADS, 1)
     kernel(const __grid_constant__ arguments<Output> at) {
-    static_assert(Output::PANELS * PANEL_COLUMNS <= 2 * HALF, "no more than a tile has");
+    static_assert(Output::PANELS <= TILE_PANELS, "no more than a tile has");
+    static_assert(Output::PIECES > 0 && (Output::PANELS == 0 || Output::LOADS == 0), "see above");
 #ifdef TNL_HOPPER_CODE
     extern __shared__ __align__(1024) unsigned char shared[];
     const int warpgroup = threadIdx.x / WARPGROUP, warp = threadIdx.x % WARPGROUP / 32;
@@ -274,26 +269,33 @@ __global__ void TNL_CLUSTER(CLUSTER) __launch_bounds__(THREADS, 1)
         allow_next_kernel();
     } else {
         take_registers<MULTIPLIER_REGISTERS>();
-        constexpr int PANELS = Output::PANELS;
+        constexpr int PANELS = Output::PANELS, PIECES = Output::PIECES;
         const int multiplier = warpgroup - 1;
         writer to(shared + STAGES * STAGE_BYTES +
                   (multiplier * 4 + warp) * WRITER_PANELS * WRITER_PANEL_BYTES);
         panel_pairs kept[PANELS + !PANELS];
         int row = 0, column = -1; /* of this warp, of the tile before */
-        const auto write_panel = [&](int i) {
-            if (column >= 0)
-                at.output.template write<T>(i, kept[i], to, row, column);
+        const auto write_piece = [&](int panel, int piece) {
+            if constexpr (PANELS > 0)
+                if (column >= 0)
+                    at.output.template write<T>(panel, piece, kept[panel], to, row, column);
         };
         for (int tile = cluster; tile < at.order.rows * at.order.columns; tile += clusters) {
             float c[32][4];
-            multiply<T, B_MN, PANELS>(c, ring, multiplier, at.stages, write_panel);
+            multiply<T, B_MN, PANELS, PIECES>(c, ring, multiplier, at.stages, write_piece);
             at.order.find(tile, &row, &column);
-            row = (row * CLUSTER + cluster_rank()) * ROWS + multiplier * 64 + warp * WARP_ROWS;
-            at.output.template take<T>(c, kept, to, row, column);
+            const int first_row = multiplier * 64 + warp * WARP_ROWS;
+            row = (row * CLUSTER + cluster_rank()) * ROWS + first_row;
+            if constexpr (Output::LOADS > 0)
+                take_with_stages<T>(c, ring, at.output, first_row, row, column);
+            else
+                at.output.template take<T>(c, kept, to, row, column);
         }
 #pragma unroll
-        for (int i = 0; i < PANELS; i++)
-            write_panel(i);
+        for (int panel = 0; panel < PANELS; panel++)
+#pragma unroll 1
+            for (int piece = 0; piece < PIECES; piece++)
+                write_piece(panel, piece);
         if (threadIdx.x % 32 == 0)
             tma_wait_read<0>();
     }
@@ -301,10 +303,36 @@ __global__ void TNL_CLUSTER(CLUSTER) __launch_bounds__(THREADS, 1)
 #endif
 }
 
+/* Of the call's first `count` tensors, those of its data type. */
+static inline const char *rejects_tensors(const tnl_call *call, int count) {
+    for (int i = 0; i < count; i++)
+        if (call->tensor[i].data && call->tensor[i].type == call->type &&
+            !tnl_allows_tensor_map(&call->tensor[i]))
+            return "wants rows, strides and pointers of 16 bytes";
+    return rejects_device(call);
+}
+
 /* The map of an operand, or of what a writer writes: boxes of so many rows of a panel. */
 static inline tnl_status make_map(const tnl_call *call, const tnl_tensor *t, int rows,
                                   CUtensorMap *map) {
     return tnl_make_tensor_map(call, t, {{PANEL_COLUMNS, (uint32_t)rows}}, map);
+}
+
+/* A map to be made: by default of what a writer writes. */
+struct wanted_map {
+    const tnl_tensor *tensor;
+    CUtensorMap *map;
+    int rows = WARP_ROWS;
+};
+
+/* Those whose tensors are there. */
+template <int COUNT>
+static tnl_status make_maps(const tnl_call *call, const wanted_map (&maps)[COUNT]) {
+    tnl_status status = TNL_OK;
+    for (int i = 0; i < COUNT && status == TNL_OK; i++)
+        if (maps[i].tensor->data)
+            status = make_map(call, maps[i].tensor, maps[i].rows, maps[i].map);
+    return status;
 }
 
 template <typename Output>

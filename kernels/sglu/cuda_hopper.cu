@@ -41,9 +41,8 @@ struct forward_workspace {
     size_t bytes;
 
     forward_workspace(const tnl_call *call, void *workspace) {
-        const int64_t m = call->dim[DIM_M], g = call->dim[DIM_G];
         tnl_carver carver = {(char *)workspace, 0};
-        p = {carver.take<uint16_t>(m * g), call->type, 2, {m, g}, {g, 1}};
+        p = take_gated(call, &carver);
         cublas = down_wants_k_shared(call) ? carver.take<char>(TNL_CUBLAS_BYTES) : NULL;
         bytes = carver.used;
     }

@@ -16,7 +16,7 @@ using namespace hopper_gemm;
 
 /* p = v u; v and u themselves too where they are asked for, at once. */
 template <bool KEEPS> struct gate_output {
-    static constexpr int PANELS = HALF / PANEL_COLUMNS;
+    static constexpr int PANELS = HALF / PANEL_COLUMNS, PIECES = 1, LOADS = 0;
     CUtensorMap p, v, u;
 
 #ifdef TNL_HOPPER_CODE
@@ -40,40 +40,31 @@ template <bool KEEPS> struct gate_output {
         }
     }
     template <typename T>
-    __device__ __forceinline__ void write(int panel, const panel_pairs &kept, writer &to, int row,
-                                          int column) const {
+    __device__ __forceinline__ void write(int panel, int, const panel_pairs &kept, writer &to,
+                                          int row, int column) const {
         to.write(&p, row, column * HALF + panel * PANEL_COLUMNS, kept);
     }
 #endif
 };
 
 /* y is the product itself. */
-struct plain_output {
-    static constexpr int PANELS = 2 * HALF / PANEL_COLUMNS;
+struct plain_output : kept_tile {
+    static constexpr int PIECES = 1;
     CUtensorMap y;
 
 #ifdef TNL_HOPPER_CODE
     template <typename T>
-    __device__ __forceinline__ void take(const float (&c)[32][4], panel_pairs *kept, writer &, int,
-                                         int) const {
-#pragma unroll
-        for (int panel = 0; panel < PANELS; panel++)
-            pack_panel<T>(kept[panel], c, panel * 8);
-    }
-    template <typename T>
-    __device__ __forceinline__ void write(int panel, const panel_pairs &kept, writer &to, int row,
-                                          int column) const {
+    __device__ __forceinline__ void write(int panel, int, const panel_pairs &kept, writer &to,
+                                          int row, int column) const {
         to.write(&y, row, 2 * column * HALF + panel * PANEL_COLUMNS, kept);
     }
 #endif
 };
 
-/* Of the call's first `count` tensors. */
-static inline const char *rejects_tensors(const tnl_call *call, int count) {
-    for (int i = 0; i < count; i++)
-        if (call->tensor[i].data && !tnl_allows_tensor_map(&call->tensor[i]))
-            return "wants rows, strides and pointers of 16 bytes";
-    return rejects_device(call);
+/* A matrix [m,g] in a workspace. */
+static inline tnl_tensor take_gated(const tnl_call *call, tnl_carver *carver) {
+    const int64_t m = call->dim[DIM_M], g = call->dim[DIM_G];
+    return {carver->take<uint16_t>(m * g), call->type, 2, {m, g}, {g, 1}};
 }
 
 template <bool KEEPS>
@@ -83,11 +74,7 @@ static tnl_status gate_keeping(const tnl_call *call, const tnl_tensor *x, const 
     arguments<gate_output<KEEPS>> at;
     tnl_status status = set_operands(call, x, {wv, wu}, &at);
     if (status == TNL_OK)
-        status = make_map(call, p, WARP_ROWS, &at.output.p);
-    if (KEEPS && status == TNL_OK)
-        status = make_map(call, v, WARP_ROWS, &at.output.v);
-    if (KEEPS && status == TNL_OK)
-        status = make_map(call, u, WARP_ROWS, &at.output.u);
+        status = make_maps(call, {{p, &at.output.p}, {v, &at.output.v}, {u, &at.output.u}});
     return status == TNL_OK ? launch(call, at) : status;
 }
 
