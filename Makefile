@@ -93,9 +93,8 @@ PROGRAM_C := $(filter-out program/tokenizer_$(if $(WITH_SENTENCEPIECE),none.c,se
                $(wildcard program/*.c program/*.cc))
 PROGRAM_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(basename $(PROGRAM_C)))
 PLOTS_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard plots/*.c))
-# What bench takes from verify: the maker of problems, the device's name, CUDA graphs.
-SHARED_OBJECTS := $(addprefix $(BUILD)/verify/,problem.o plan.o values.o device.o \
-                  capture.o)
+# What bench takes from verify: the maker of problems, the device's name.
+SHARED_OBJECTS := $(addprefix $(BUILD)/verify/,problem.o plan.o values.o device.o)
 CUDA_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(KERNEL_CU) $(BENCH_CU))
 # What verify takes from the program: random checkpoints, likelihoods, sampling.
 TRIED_OBJECTS := $(addprefix $(BUILD)/program/,random_checkpoint.o likelihood.o sampler.o)

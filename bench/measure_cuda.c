@@ -14,7 +14,7 @@
 #include "bench/kernels_cuda.h"
 #include "bench/measure.h"
 #include "core/context.h"
-#include "verify/capture.h"
+#include "core/graph.h"
 
 enum { TRIES = 12 };
 
@@ -128,14 +128,14 @@ static tnl_status sample(const bench_work *work, double *seconds, double *cpu_se
 }
 
 static int launches(const bench_work *work) {
-    capture c;
+    tnl_graph c;
     int kernels = -1;
-    if (capture_begin(&c, meter.context)) {
+    if (tnl_graph_begin(&c, meter.context)) {
         tnl_status status = work->launch(work->data);
-        if (capture_end(&c) && status == TNL_OK)
-            kernels = capture_kernels(&c);
+        if (tnl_graph_end(&c) && status == TNL_OK)
+            kernels = tnl_graph_kernels(&c);
     }
-    capture_free(&c);
+    tnl_graph_free(&c);
     return kernels;
 }
 

@@ -107,7 +107,7 @@ static tnl_status run(tnl_state *state, const tnl_pass *pass) {
     if (!tnl_memory_queue_copy(state->context, state->index.positions, state->index_memory, bytes))
         status = tnl_fail(state->context, TNL_DEVICE_ERROR, "the tokens could not be sent");
     if (status == TNL_OK)
-        status = tnl_run_pass(pass);
+        status = pass->decoding ? tnl_run_decode(pass) : tnl_run_pass(pass);
     tnl_leave_device(state->context, previous);
     if (status != TNL_OK)
         return status;

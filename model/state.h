@@ -8,7 +8,9 @@
 #ifndef TNL_MODEL_STATE_H
 #define TNL_MODEL_STATE_H
 
+#include "core/graph.h"
 #include "model/model.h"
+#include "model/step.h"
 
 /* What a call's tensors of integers are, in one buffer on the host and one on the device, so that
  * one copy brings them there: the tokens come last, and only those of the call are copied. */
@@ -27,6 +29,7 @@ typedef struct tnl_buffers {
     float *gathered;        /* float32 [slots,h,f,e]: states of slots that lie apart */
     void *last;             /* [slots,D]: the rows that logits are wanted of */
     void *logits;           /* [logit_rows,vocab_size] */
+    void *step;             /* state->step's memory */
 } tnl_buffers;
 
 struct tnl_state {
@@ -43,7 +46,11 @@ struct tnl_state {
     tnl_buffers buffer;
     void *workspace;
     tnl_state_bytes bytes;
-    int64_t rows; /* of logits, of the last call */
+    int64_t rows;     /* of logits, of the last call */
+    tnl_step step;    /* memory NULL: it does not take this model */
+    size_t step_bytes;
+    tnl_graph *graph; /* [slots+1]: of a decoding pass of so many tokens */
+    bool *decoded;    /* [slots+1]: one has run */
 };
 
 /* Elements of one slot of a layer. */
@@ -63,5 +70,12 @@ typedef struct tnl_pass {
 
 /* Run it on what state->index holds. host_index has the same, to be read. */
 tnl_status tnl_run_pass(const tnl_pass *pass);
+
+/* The same for a decoding pass, in as few launches as can be (model/decode.c). */
+tnl_status tnl_run_decode(const tnl_pass *pass);
+/* What of state->step is known before its memory is; the bytes of that, 0: there is no step. */
+size_t tnl_describe_step(tnl_state *state);
+/* The rest, once all memory is laid out. Waits; false: a device failure. */
+bool tnl_prepare_step(tnl_state *state, void *memory, size_t bytes);
 
 #endif

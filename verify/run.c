@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "core/memory.h"
-#include "verify/capture.h"
+#include "core/graph.h"
 
 enum { GUARD = 4096, POISON = 0xff };
 
@@ -47,17 +47,17 @@ static tnl_status run_plainly(const problem *p, const run_place *place) {
 /* Capture the call, which must write nothing, and replay it twice, each time from what
  * problem_poison leaves. */
 static tnl_status run_captured(problem *p, const run_place *place) {
-    capture c;
+    tnl_graph c;
     tnl_status status = TNL_DEVICE_ERROR;
-    bool captured = capture_begin(&c, place->context);
+    bool captured = tnl_graph_begin(&c, place->context);
     if (captured)
         status = run_plainly(p, place);
-    captured = captured && capture_end(&c) && status == TNL_OK;
-    bool replayed = captured && capture_replay(&c) && problem_poison(p) && capture_replay(&c);
+    captured = captured && tnl_graph_end(&c) && status == TNL_OK;
+    bool replayed = captured && tnl_graph_replay(&c) && problem_poison(p) && tnl_graph_replay(&c);
     if (status == TNL_OK && !replayed)
         status = tnl_fail(place->context, TNL_DEVICE_ERROR, "the call can't be %s",
                           captured ? "replayed" : "captured into a CUDA graph");
-    capture_free(&c);
+    tnl_graph_free(&c);
     return status;
 }
 

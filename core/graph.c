@@ -1,5 +1,5 @@
-/* CUDA graphs (verify/capture.h). */
-#include "verify/capture.h"
+/* CUDA graphs (core/graph.h). */
+#include "core/graph.h"
 
 #include "core/context.h"
 
@@ -15,9 +15,9 @@ static bool good(cudaError_t error) {
     return error == cudaSuccess;
 }
 
-bool capture_begin(capture *c, tnl_context *context) {
+bool tnl_graph_begin(tnl_graph *c, tnl_context *context) {
     cudaStream_t stream;
-    *c = (capture){.context = context, .previous = context->stream};
+    *c = (tnl_graph){.context = context, .previous = context->stream};
     if (!good(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking)))
         return false;
     c->stream = stream;
@@ -25,7 +25,7 @@ bool capture_begin(capture *c, tnl_context *context) {
            good(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
 }
 
-bool capture_end(capture *c) {
+bool tnl_graph_end(tnl_graph *c) {
     cudaGraph_t graph = NULL;
     cudaGraphExec_t executable = NULL;
     tnl_context_set_stream(c->context, c->previous);
@@ -38,12 +38,16 @@ bool capture_end(capture *c) {
     return true;
 }
 
-bool capture_replay(const capture *c) {
+bool tnl_graph_launch(const tnl_graph *c) {
+    return good(cudaGraphLaunch(c->executable, c->context->stream));
+}
+
+bool tnl_graph_replay(const tnl_graph *c) {
     return good(cudaGraphLaunch(c->executable, c->stream)) &&
            good(cudaStreamSynchronize(c->stream));
 }
 
-int capture_kernels(const capture *c) {
+int tnl_graph_kernels(const tnl_graph *c) {
     size_t count = 0;
     if (!c->graph || !good(cudaGraphGetNodes(c->graph, NULL, &count)))
         return -1;
@@ -60,7 +64,7 @@ int capture_kernels(const capture *c) {
     return kernels;
 }
 
-void capture_free(capture *c) {
+void tnl_graph_free(tnl_graph *c) {
     tnl_context_set_stream(c->context, c->previous);
     if (c->executable)
         good(cudaGraphExecDestroy(c->executable));
@@ -68,32 +72,37 @@ void capture_free(capture *c) {
         good(cudaGraphDestroy(c->graph));
     if (c->stream)
         good(cudaStreamDestroy(c->stream));
-    *c = (capture){0};
+    *c = (tnl_graph){0};
 }
 
 #else
 
-bool capture_begin(capture *c, tnl_context *context) {
-    *c = (capture){.context = context, .previous = context->stream};
+bool tnl_graph_begin(tnl_graph *c, tnl_context *context) {
+    *c = (tnl_graph){.context = context, .previous = context->stream};
     return false;
 }
 
-bool capture_end(capture *c) {
+bool tnl_graph_end(tnl_graph *c) {
     (void)c;
     return false;
 }
 
-bool capture_replay(const capture *c) {
+bool tnl_graph_launch(const tnl_graph *c) {
     (void)c;
     return false;
 }
 
-int capture_kernels(const capture *c) {
+bool tnl_graph_replay(const tnl_graph *c) {
+    (void)c;
+    return false;
+}
+
+int tnl_graph_kernels(const tnl_graph *c) {
     (void)c;
     return -1;
 }
 
-void capture_free(capture *c) {
+void tnl_graph_free(tnl_graph *c) {
     (void)c;
 }
 
