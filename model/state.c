@@ -59,7 +59,7 @@ static size_t lay_out(tnl_state *state, void *base) {
     state->bytes.slots = c.used;
     state->index = carve_index(state, &c);
     tnl_buffers *buffer = &state->buffer;
-    buffer->residual = carve(&c, m * width, size);
+    buffer->residual = carve(&c, m * width, sizeof(float));
     buffer->x = carve(&c, m * width, size);
     buffer->y = carve(&c, m * width, size);
     buffer->packed = carve(&c, m * 6 * hidden, size);

@@ -23,7 +23,8 @@ typedef struct tnl_index {
 
 /* Activations, in the model's type; a row a token unless it says otherwise. */
 typedef struct tnl_buffers {
-    void *residual, *x, *y; /* [max_tokens,D]: the stream, and what a mixer reads and writes */
+    float *residual;        /* float32 [max_tokens,D]: the stream */
+    void *x, *y;            /* [max_tokens,D]: what a mixer reads and writes */
     void *packed;           /* [max_tokens,c]: Q, K, V and U */
     void *o;                /* [max_tokens,hidden_dim]: attention's output */
     float *gathered;        /* float32 [slots,h,f,e]: states of slots that lie apart */

@@ -52,7 +52,7 @@ struct arguments {
     int ring_slots;
 };
 
-constexpr size_t STATIC_BYTES = sizeof(shares) * WARPS;
+constexpr size_t STATIC_BYTES = (sizeof(shares) * WARPS + 127) / 128 * 128;
 
 /* ---- shared memory ------------------------------------------------------------------------- */
 
