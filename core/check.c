@@ -87,10 +87,10 @@ static tnl_status check_type(const tnl_call *call, const tnl_argument *argument,
     const tnl_type type = data ? call->type : argument->type;
     if (t->type == type || (argument->or_float32 && t->type == TNL_FLOAT32))
         return TNL_OK;
-    return tnl_fail(call->context, TNL_INVALID_ARGUMENT, "%s: %s.type is %s (%d), expected %s%s%s%s",
-                    row->name, argument->name, tnl_type_name(t->type), (int)t->type,
-                    tnl_type_name(type), data ? " as in " : "",
-                    data ? row->argument[find_typed(row)].name : "",
+    return tnl_fail(call->context, TNL_INVALID_ARGUMENT,
+                    "%s: %s.type is %s (%d), expected %s%s%s%s", row->name, argument->name,
+                    tnl_type_name(t->type), (int)t->type, tnl_type_name(type),
+                    data ? " as in " : "", data ? row->argument[find_typed(row)].name : "",
                     argument->or_float32 && type != TNL_FLOAT32 ? ", or f32" : "");
 }
 

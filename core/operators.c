@@ -18,9 +18,15 @@
 #define IN_OPT(name, type, ...)                                                                    \
     { name, TNL_INPUT, true, type, RANK(__VA_ARGS__), {__VA_ARGS__}, 0, 0, CONTENT_ANY, false }
 #define OUT(name, slices, type, ...)                                                               \
-    { name, TNL_OUTPUT, false, type, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 0, CONTENT_ANY, false }
+    {                                                                                              \
+        name, TNL_OUTPUT, false, type, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 0, CONTENT_ANY,   \
+            false                                                                                  \
+    }
 #define OUT_OPT(name, slices, type, ...)                                                           \
-    { name, TNL_OUTPUT, true, type, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 0, CONTENT_ANY, false }
+    {                                                                                              \
+        name, TNL_OUTPUT, true, type, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 0, CONTENT_ANY,    \
+            false                                                                                  \
+    }
 #define OUT_AT(name, input, slices, type, ...)                                                     \
     {                                                                                              \
         name, TNL_OUTPUT, false, type, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 1 + (input),      \
@@ -40,7 +46,10 @@
             CONTENT_ANY, true                                                                      \
     }
 #define IN_OUT(name, slices, type, ...)                                                            \
-    { name, TNL_IN_OUT, false, type, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 0, CONTENT_ANY, false }
+    {                                                                                              \
+        name, TNL_IN_OUT, false, type, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 0, CONTENT_ANY,   \
+            false                                                                                  \
+    }
 
 #define SLOPE                                                                                      \
     { "slope", TNL_INPUT, false, F32, 1, {DIM_H}, 0, 0, CONTENT_SLOPES, false }

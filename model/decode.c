@@ -46,8 +46,8 @@ bool tnl_prepare_step(tnl_state *state, void *memory, size_t bytes) {
     tnl_step_layer *table = calloc((size_t)layers, sizeof *table);
     for (int i = 0; table && i < layers; i++) {
         const tnl_layer *layer = &state->model->layer[i];
-        table[i] = (tnl_step_layer){layer->qkvu.data,  layer->out.data,   layer->l1.data,
-                                    layer->l2.data,    layer->l3.data,    layer->theta.data,
+        table[i] = (tnl_step_layer){layer->qkvu.data,  layer->out.data, layer->l1.data,
+                                    layer->l2.data,    layer->l3.data,  layer->theta.data,
                                     layer->slope.data, state->layer[i]};
     }
     const bool prepared =
@@ -85,9 +85,9 @@ static tnl_status replay(const tnl_pass *pass) {
         if (status != TNL_OK)
             return status;
     }
-    return tnl_graph_launch(graph) ? TNL_OK
-                                   : tnl_fail(state->context, TNL_DEVICE_ERROR,
-                                              "a decoding pass could not be queued");
+    return tnl_graph_launch(graph)
+               ? TNL_OK
+               : tnl_fail(state->context, TNL_DEVICE_ERROR, "a decoding pass could not be queued");
 }
 
 tnl_status tnl_run_decode(const tnl_pass *pass) {

@@ -220,6 +220,9 @@ void tnl_state_destroy(tnl_state *state) {
     for (int i = 0; state->graph && i <= state->slots; i++)
         if (state->graph[i].stream)
             tnl_graph_free(&state->graph[i]);
+    for (int i = 0; i < TNL_STATE_AHEAD; i++)
+        tnl_mark_destroy(state->context, state->mark[i]);
+    tnl_memory_free_shared(state->context, state->made);
     tnl_memory_free(state->context->device, state->memory);
     free(state->graph);
     free(state->decoded);

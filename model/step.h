@@ -23,16 +23,15 @@ typedef struct tnl_step {
     int layers, width, hidden, gated, vocab, heads; /* width: D */
     const void *embedding, *head;
     float scale; /* of the embedding */
-    int64_t *positions;
+    const int64_t *positions;
     const int32_t *slots, *tokens; /* slot -1: its state and position stay */
     void *logits;                  /* [rows,vocab] */
-    void *memory;                  /* the layers' table, and what the kernel needs, zeros at first */
+    void *memory; /* the layers' table, and what the kernel needs, zeros at first */
 } tnl_step;
 
 /* Bytes of `memory`; 0: the kernel does not take this model or device. */
 size_t tnl_cuda_step_bytes(const tnl_context *context, const tnl_step *step);
-/* Queue a step of `rows` tokens, at most TNL_STEP_MOST_ROWS, on the context's stream. Their
- * positions move on. */
+/* Queue a step of `rows` tokens, at most TNL_STEP_MOST_ROWS, on the context's stream. */
 tnl_status tnl_cuda_step(tnl_context *context, const tnl_step *step, int rows);
 
 #ifdef __cplusplus

@@ -45,7 +45,7 @@ struct arguments {
     const bf16 *embedding, *head;
     bf16 *logits;
     float scale; /* of the embedding */
-    int64_t *positions;
+    const int64_t *positions;
     const int32_t *slots, *tokens;
     word *stream, *qkvu, *o, *p;
     unsigned *counter; /* steps so far, blocks that have ended */
@@ -63,10 +63,10 @@ __host__ __device__ static inline int columns_of(const struct shape &shape, int 
 
 __host__ __device__ static inline size_t ring_offset(const struct shape &shape, int rows,
                                                      int slots) {
-    const size_t x = sizeof(bf16) * (size_t)rows *
-                     (size_t)(columns_of(shape, 0) + columns_of(shape, 1));
-    const size_t all = x + sizeof(float) * 2 * (size_t)(rows * WARPS) +
-                       sizeof(uint64_t) * (size_t)(WARPS * slots);
+    const size_t x =
+        sizeof(bf16) * (size_t)rows * (size_t)(columns_of(shape, 0) + columns_of(shape, 1));
+    const size_t all =
+        x + sizeof(float) * 2 * (size_t)(rows * WARPS) + sizeof(uint64_t) * (size_t)(WARPS * slots);
     return (all + 127) / 128 * 128;
 }
 
@@ -357,8 +357,7 @@ template <int ROWS> struct rounds {
 
     __device__ __forceinline__ void gate(unsigned flag) {
         const operand<ROWS> &x = place[0];
-        prepare(GATE,
-                      [&] { fill_from<true>(at.stream, at.shape.width, flag, x); });
+        prepare(GATE, [&] { fill_from<true>(at.stream, at.shape.width, flag, x); });
         float r[ROWS];
         x.factors(at.shape.width, r);
         const int b = threadIdx.x % 32;
@@ -376,8 +375,7 @@ template <int ROWS> struct rounds {
 
     __device__ __forceinline__ void logits(unsigned flag) {
         const operand<ROWS> &x = place[0];
-        prepare(HEAD,
-                      [&] { fill_from<true>(at.stream, at.shape.width, flag, x); });
+        prepare(HEAD, [&] { fill_from<true>(at.stream, at.shape.width, flag, x); });
         float r[ROWS];
         x.factors(at.shape.width, r);
         const int b = threadIdx.x % 32;
@@ -393,27 +391,21 @@ template <int ROWS> struct rounds {
             prepare(OUT, [&] { fill_gated(at, flag, place[1]); });
             add<true>(OUT, layer == 0, flag);
             gate(flag);
-            prepare(DOWN,
-                          [&] { fill_from<false>(at.p, at.shape.gated, flag, place[1]); });
+            prepare(DOWN, [&] { fill_from<false>(at.p, at.shape.gated, flag, place[1]); });
             add<false>(DOWN, false, flag + 1);
         }
         logits(flag - 1);
     }
 };
 
-/* The last block to end moves the positions on, and counts the step. */
-template <int ROWS> static __device__ __forceinline__ void end_step(const arguments &at) {
+/* The last block to end counts the step. */
+static __device__ __forceinline__ void end_step(const arguments &at) {
     __syncthreads();
-    if (threadIdx.x != 0 || atomicInc(&at.counter[1], gridDim.x - 1) != gridDim.x - 1)
-        return;
-    at.counter[0]++;
-    for (int b = 0; b < ROWS; b++)
-        if (at.slots[b] >= 0)
-            at.positions[b]++;
+    if (threadIdx.x == 0 && atomicInc(&at.counter[1], gridDim.x - 1) == gridDim.x - 1)
+        at.counter[0]++;
 }
 
-template <int ROWS>
-__global__ void __launch_bounds__(THREADS, 1) step_kernel(const arguments at) {
+template <int ROWS> __global__ void __launch_bounds__(THREADS, 1) step_kernel(const arguments at) {
     extern __shared__ __align__(128) unsigned char shared[];
     bf16 *x = (bf16 *)shared;
     const int columns[2] = {columns_of(at.shape, 0), columns_of(at.shape, 1)};
@@ -430,13 +422,13 @@ __global__ void __launch_bounds__(THREADS, 1) step_kernel(const arguments at) {
     weights.ahead.begin(at.shape, &warps[warp], at.layers, at.head);
     weights.begin(at.shape);
     __syncthreads();
-    rounds<ROWS> all = {at,
-                        weights,
-                        warps,
-                        {{x, squares, columns[0]},
-                         {x + ROWS * columns[0], squares + ROWS, columns[1]}}};
+    rounds<ROWS> all = {
+        at,
+        weights,
+        warps,
+        {{x, squares, columns[0]}, {x + ROWS * columns[0], squares + ROWS, columns[1]}}};
     all.run(at.counter[0] * 2u * (unsigned)at.shape.layers + 1);
-    end_step<ROWS>(at);
+    end_step(at);
 }
 
 /* ---- launching ----------------------------------------------------------------------------- */
@@ -479,9 +471,9 @@ static size_t shared_limit(const tnl_context *context) {
 /* Slots of a warp's ring that fit beside x; below 2: the step does not take this shape. */
 static int ring_slots(const struct shape &shape, int rows, size_t limit) {
     int slots = 0;
-    while (slots < 64 &&
-           ring_offset(shape, rows, slots + 1) +
-                   sizeof(bf16) * PIECE * WARPS * (size_t)(slots + 1) <= limit)
+    while (slots < 64 && ring_offset(shape, rows, slots + 1) +
+                                 sizeof(bf16) * PIECE * WARPS * (size_t)(slots + 1) <=
+                             limit)
         slots++;
     return slots;
 }
@@ -489,8 +481,7 @@ static int ring_slots(const struct shape &shape, int rows, size_t limit) {
 static bool takes(const tnl_context *context, const tnl_step *of) {
     const struct shape s = shape_of(of);
     return context->compute_capability >= 90 && of->type == TNL_BFLOAT16 && s.width % LANE == 0 &&
-           s.hidden % LANE == 0 && s.gated % LANE == 0 &&
-           s.hidden / s.heads % STATE_COLUMNS == 0 &&
+           s.hidden % LANE == 0 && s.gated % LANE == 0 && s.hidden / s.heads % STATE_COLUMNS == 0 &&
            s.hidden / s.heads <= STATE_ROWS * STATE_HELD &&
            ring_slots(s, TNL_STEP_MOST_ROWS, shared_limit(context)) >= LEAST_SLOTS;
 }
@@ -524,10 +515,21 @@ size_t tnl_cuda_step_bytes(const tnl_context *context, const tnl_step *of) {
 tnl_status tnl_cuda_step(tnl_context *context, const tnl_step *of, int rows) {
     const struct step::shape shape = step::shape_of(of);
     const struct step::memory m = step::lay_out(shape, of->memory);
-    const step::arguments at = {shape,         m.layers,  (const step::bf16 *)of->embedding,
+    const step::arguments at = {shape,
+                                m.layers,
+                                (const step::bf16 *)of->embedding,
                                 (const step::bf16 *)of->head,
-                                (step::bf16 *)of->logits, of->scale, of->positions, of->slots,
-                                of->tokens,    m.stream,  m.qkvu, m.o, m.p, m.counter, 0};
+                                (step::bf16 *)of->logits,
+                                of->scale,
+                                of->positions,
+                                of->slots,
+                                of->tokens,
+                                m.stream,
+                                m.qkvu,
+                                m.o,
+                                m.p,
+                                m.counter,
+                                0};
     const cudaError_t error = rows == 1   ? step::launch<1>(context, at)
                               : rows == 2 ? step::launch<2>(context, at)
                               : rows == 3 ? step::launch<3>(context, at)

@@ -26,7 +26,10 @@ static __device__ __forceinline__ void put(word *to, float value, unsigned flag)
 /* The value of a word that has come already. */
 static __device__ __forceinline__ float get(const word *from) {
     unsigned value;
-    asm volatile("ld.relaxed.gpu.global.b32 %0, [%1];" : "=r"(value) : "l"(&from->value) : "memory");
+    asm volatile("ld.relaxed.gpu.global.b32 %0, [%1];"
+                 : "=r"(value)
+                 : "l"(&from->value)
+                 : "memory");
     return __uint_as_float(value);
 }
 
