@@ -1,9 +1,14 @@
 /*
- * The weights of a decode step on their way through shared memory. Every warp has a ring of slots
- * of its own. Which pieces of which rows a warp will need is known from the start, to the end of
- * the model, and depends on nothing that is computed: as soon as a slot is free its next piece is
- * asked for, however long the values that it is to be multiplied with are still in coming. So
- * memory is read without a break while blocks wait for each other.
+ * The weights of a decode step on their way through shared memory. Every warp that computes has a
+ * ring of slots of its own. Which pieces of which rows it will need is known from the start, to the
+ * end of the model, and depends on nothing that is computed: a warp that does nothing else, a lane
+ * for each ring, asks for the next piece as soon as a slot is free, however long the values that it
+ * is to be multiplied with are still in coming. So memory is read without a break while blocks wait
+ * for each other.
+ *
+ * A line is a row of a matrix; of the gate, whose two matrices are multiplied side by side, lines
+ * come from l1 and l2 by turns. A warp takes its lines of a product in groups of up to LINES, and a
+ * group's pieces come piece by piece, in each piece line by line.
  */
 #ifndef TNL_MODEL_STEP_WEIGHTS_CUH
 #define TNL_MODEL_STEP_WEIGHTS_CUH
@@ -13,9 +18,11 @@
 
 namespace step {
 
-constexpr int WARPS = 16, THREADS = 32 * WARPS;
+constexpr int WARPS = 11; /* that compute; one more asks for weights */
+constexpr int COMPUTING = 32 * WARPS, THREADS = COMPUTING + 32;
 constexpr int PIECE = 1024; /* elements of a slot */
 constexpr int LANE = 8;     /* of them a lane takes at a time: 16 bytes */
+constexpr int LINES = 4;
 
 /* The products of a layer, in their order, and the one behind the last layer. */
 enum product { QKVU, OUT, GATE, DOWN, HEAD };
@@ -44,25 +51,24 @@ struct share {
 struct shares {
     share of[HEAD + 1];
 
-    /* By the warp that they are for. */
-    __device__ __forceinline__ void make(const struct shape &shape) {
+    /* By lanes of one warp; for warp number `warp` of the block. */
+    __device__ __forceinline__ void make(const struct shape &shape, int warp) {
         const int product = threadIdx.x % 32;
-        const int64_t warp = blockIdx.x * WARPS + threadIdx.x / 32, warps = gridDim.x * WARPS;
+        const int64_t number = blockIdx.x * WARPS + warp, all = gridDim.x * WARPS;
         if (product <= HEAD) {
             const int64_t rows = rows_of(shape, product);
-            of[product] = {(int)(rows * warp / warps), (int)(rows * (warp + 1) / warps)};
+            of[product] = {(int)(rows * number / all), (int)(rows * (number + 1) / all)};
         }
-        __syncwarp();
     }
 };
 
-/* The warp's pieces one after another. A row of the gate is two: of l1, then of l2. */
+/* A warp's pieces one after another. */
 struct cursor {
     const tnl_step_layer *layers;
     const shares *all;
-    const __nv_bfloat16 *head, *line, *other; /* line: the row's start; other: l2's beside l1's */
-    int layer, product, left, at, depth;      /* left: rows, this one too; at: in the row */
-    bool second;
+    const __nv_bfloat16 *head, *line, *other; /* the group's first row, of l1; its first of l2 */
+    int layer, product, depth;
+    int left, lines, now, at; /* lines of the product; of the group; the one; where in it */
 
     __device__ __forceinline__ void begin(const struct shape &shape, const shares *of,
                                           const tnl_step_layer *table,
@@ -70,9 +76,7 @@ struct cursor {
         layers = table;
         all = of;
         head = head_rows;
-        other = NULL;
-        layer = product = at = 0;
-        second = false;
+        layer = product = 0;
         enter(shape);
         skip(shape);
     }
@@ -81,7 +85,9 @@ struct cursor {
         const share mine = all->of[product];
         const tnl_step_layer *from = layers + layer;
         depth = depth_of(shape, product);
-        left = mine.end - mine.begin;
+        left = (mine.end - mine.begin) * (product == GATE ? 2 : 1);
+        lines = min(LINES, left);
+        now = at = 0;
         const void *rows = head;
         if (product != HEAD)
             rows = product == QKVU   ? from->qkvu
@@ -90,8 +96,7 @@ struct cursor {
                                      : from->l1;
         const int64_t first = (int64_t)mine.begin * depth;
         line = (const __nv_bfloat16 *)rows + first;
-        if (product == GATE)
-            other = (const __nv_bfloat16 *)from->l2 + first;
+        other = product == GATE ? (const __nv_bfloat16 *)from->l2 + first : line;
     }
 
     /* On to a product that has rows for this warp; beyond the head there are none. */
@@ -101,9 +106,8 @@ struct cursor {
                 product = QKVU;
             else
                 product++;
-            if (product > HEAD)
-                return;
-            enter(shape);
+            if (product <= HEAD)
+                enter(shape);
         }
     }
 
@@ -112,7 +116,9 @@ struct cursor {
     }
 
     __device__ __forceinline__ const __nv_bfloat16 *source() const {
-        return (second ? other : line) + at;
+        if (product == GATE)
+            return (now % 2 ? other : line) + now / 2 * depth + at;
+        return line + now * depth + at;
     }
 
     __device__ __forceinline__ int count() const {
@@ -120,18 +126,18 @@ struct cursor {
     }
 
     __device__ __forceinline__ void next(const struct shape &shape) {
+        if (++now < lines)
+            return;
+        now = 0;
         at += PIECE;
         if (at < depth)
             return;
         at = 0;
-        if (product == GATE && !second) {
-            second = true;
-            return;
-        }
-        second = false;
-        line += depth;
-        other += depth;
-        left--;
+        const int rows = product == GATE ? lines / 2 : lines;
+        line += (int64_t)rows * depth;
+        other += (int64_t)rows * depth;
+        left -= lines;
+        lines = min(LINES, left);
         skip(shape);
     }
 };
@@ -150,51 +156,57 @@ static __device__ __forceinline__ void load_piece(void *to, const void *from, un
 #endif
 }
 
-/* A warp's ring. */
+/* A warp's ring, as the warp sees it that takes pieces from it. */
 struct ring {
-    __nv_bfloat16 *slots;
-    uint64_t *arrived; /* of each slot */
-    int count, now;    /* slots; the one whose piece comes next */
+    const __nv_bfloat16 *slots;
+    uint64_t *arrived, *free; /* of each slot */
+    int count, now;           /* slots; the one whose piece comes next */
     unsigned parity;
-    cursor ahead; /* what the slots will have next */
 
-    __device__ __forceinline__ void ask(const struct shape &shape, int slot) {
-        if (ahead.ended())
-            return;
-        if (threadIdx.x % 32 == 0) {
-            const unsigned bytes = (unsigned)ahead.count() * (unsigned)sizeof(__nv_bfloat16);
-            bulk_expect(&arrived[slot], bytes);
-            load_piece(slots + slot * PIECE, ahead.source(), bytes, &arrived[slot]);
-        }
-        ahead.next(shape);
-    }
-
-    __device__ __forceinline__ void begin(const struct shape &shape) {
-        now = 0;
-        parity = 0;
-        if (threadIdx.x % 32 == 0)
-            for (int i = 0; i < count; i++)
-                bulk_barrier_init(&arrived[i]);
-        __syncwarp();
-        for (int i = 0; i < count; i++)
-            ask(shape, i);
-    }
-
+    /* The piece that comes next, for all lanes. */
     __device__ __forceinline__ const __nv_bfloat16 *take() const {
         bulk_wait(&arrived[now], parity);
         return slots + now * PIECE;
     }
-
-    /* The piece just taken is done with. */
-    __device__ __forceinline__ void release(const struct shape &shape) {
-        __syncwarp();
-        ask(shape, now);
+    /* All lanes have read it. */
+    __device__ __forceinline__ void release() const {
+        if (threadIdx.x % 32 == 0)
+            bulk_arrive(&free[now]);
+    }
+    __device__ __forceinline__ void step() {
         if (++now == count) {
             now = 0;
             parity ^= 1;
         }
     }
 };
+
+/* The warp that asks: lane i for the ring of warp i, slot after slot. By lanes 0 to WARPS - 1. */
+static __device__ __forceinline__ void ask_for_all(const struct shape &shape, cursor ahead,
+                                                   __nv_bfloat16 *slots, uint64_t *arrived,
+                                                   uint64_t *free, int count) {
+    constexpr unsigned LANES = (1u << WARPS) - 1;
+    constexpr unsigned PAUSE = 40; /* nanoseconds: not to be in the way of those who compute */
+    int slot = 0;
+    unsigned parity = 1; /* of a phase before the first, which has ended */
+    while (__any_sync(LANES, !ahead.ended())) {
+        const bool ready = !ahead.ended() && bulk_test(&free[slot], parity);
+        if (ready) {
+            const unsigned bytes = (unsigned)ahead.count() * (unsigned)sizeof(__nv_bfloat16);
+            bulk_expect(&arrived[slot], bytes);
+            load_piece(slots + slot * PIECE, ahead.source(), bytes, &arrived[slot]);
+            ahead.next(shape);
+            if (++slot == count) {
+                slot = 0;
+                parity ^= 1;
+            }
+        }
+        if (!__any_sync(LANES, ready))
+            __nanosleep(PAUSE);
+    }
+}
+
+/* ---- products ------------------------------------------------------------------------------ */
 
 static __device__ __forceinline__ float low_half(unsigned two) {
     return __uint_as_float(two << 16);
@@ -203,44 +215,87 @@ static __device__ __forceinline__ float high_half(unsigned two) {
     return __uint_as_float(two & 0xffff0000u);
 }
 
-/* sum[b] = the next row of weights times row b of x (shared memory, `stride` apart), summed over
- * the warp, for every lane. */
-template <int ROWS>
-static __device__ __forceinline__ void multiply_row(ring &weights, const struct shape &shape,
-                                                    const __nv_bfloat16 *x, int stride, int depth,
-                                                    float (&sum)[ROWS]) {
-    const int lane = threadIdx.x % 32 * LANE;
+/* Two sums, of the even and the odd elements. */
+static __device__ __forceinline__ void multiply_add(float (&sum)[2], const uint4 &w,
+                                                    const uint4 &x) {
+    const unsigned ws[4] = {w.x, w.y, w.z, w.w}, xs[4] = {x.x, x.y, x.z, x.w};
 #pragma unroll
-    for (int b = 0; b < ROWS; b++)
-        sum[b] = 0;
+    for (int i = 0; i < 4; i++) {
+        sum[0] = fmaf(low_half(ws[i]), low_half(xs[i]), sum[0]);
+        sum[1] = fmaf(high_half(ws[i]), high_half(xs[i]), sum[1]);
+    }
+}
+
+/* Sums over the warp of up to four values: lane L gets that of value L / 8. */
+static __device__ __forceinline__ float sum_four(const float (&value)[LINES]) {
+    const int lane = threadIdx.x % 32;
+    const bool high = lane & 16, odd = lane & 8;
+    float a = high ? value[2] : value[0], b = high ? value[3] : value[1];
+    a += __shfl_xor_sync(0xffffffffu, high ? value[0] : value[2], 16);
+    b += __shfl_xor_sync(0xffffffffu, high ? value[1] : value[3], 16);
+    float sum = (odd ? b : a) + __shfl_xor_sync(0xffffffffu, odd ? a : b, 8);
+#pragma unroll
+    for (int distance = 4; distance > 0; distance /= 2)
+        sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+    return sum;
+}
+
+/* The next `lines` lines, at most COUNT, times the rows of x (shared memory, `stride` apart): lane
+ * 8 i + b gets line i times row b. */
+template <int ROWS, int COUNT>
+static __device__ __forceinline__ float multiply_group(ring &weights, const __nv_bfloat16 *x,
+                                                       int stride, int depth, int lines) {
+    static_assert(COUNT <= LINES && ROWS <= 8, "a lane for each sum");
+    const int lane = threadIdx.x % 32;
+    float sum[COUNT][ROWS][2] = {};
     for (int k = 0; k < depth; k += PIECE) {
-        const __nv_bfloat16 *piece = weights.take();
+        ring to_free = weights;
+        const __nv_bfloat16 *piece[COUNT];
+        piece[0] = weights.take();
+#pragma unroll
+        for (int i = 1; i < COUNT; i++) { /* a line that is not there: the first one again */
+            piece[i] = piece[0];
+            if (i >= lines)
+                continue;
+            weights.step();
+            piece[i] = weights.take();
+        }
+        weights.step();
         const int end = min(PIECE, depth - k);
 #pragma unroll
-        for (int i = lane, n = 0; n < PIECE / (32 * LANE); n++, i += 32 * LANE) {
-            if (i >= end)
+        for (int n = 0; n < PIECE / (32 * LANE); n++) {
+            const int at = (n * 32 + lane) * LANE;
+            if (at >= end)
                 continue;
-            const uint4 w = *(const uint4 *)(piece + i);
+            uint4 w[COUNT];
+#pragma unroll
+            for (int i = 0; i < COUNT; i++)
+                w[i] = *(const uint4 *)(piece[i] + at);
 #pragma unroll
             for (int b = 0; b < ROWS; b++) {
-                const uint4 v = *(const uint4 *)(x + b * stride + k + i);
-                float s = sum[b];
-                s = fmaf(low_half(w.x), low_half(v.x), s);
-                s = fmaf(high_half(w.x), high_half(v.x), s);
-                s = fmaf(low_half(w.y), low_half(v.y), s);
-                s = fmaf(high_half(w.y), high_half(v.y), s);
-                s = fmaf(low_half(w.z), low_half(v.z), s);
-                s = fmaf(high_half(w.z), high_half(v.z), s);
-                s = fmaf(low_half(w.w), low_half(v.w), s);
-                s = fmaf(high_half(w.w), high_half(v.w), s);
-                sum[b] = s;
+                const uint4 v = *(const uint4 *)(x + b * stride + k + at);
+#pragma unroll
+                for (int i = 0; i < COUNT; i++)
+                    multiply_add(sum[i][b], w[i], v);
             }
         }
-        weights.release(shape);
+        __syncwarp();
+        for (int i = 0; i < min(COUNT, lines); i++) {
+            to_free.release();
+            to_free.step();
+        }
     }
+    float mine = 0;
 #pragma unroll
-    for (int b = 0; b < ROWS; b++)
-        sum[b] = warp_sum(sum[b]);
+    for (int b = 0; b < ROWS; b++) {
+        float value[LINES] = {};
+#pragma unroll
+        for (int i = 0; i < COUNT; i++)
+            value[i] = sum[i][b][0] + sum[i][b][1];
+        const float whole = sum_four(value);
+        mine = lane % 8 == b ? whole : mine;
+    }
+    return mine;
 }
 
 } // namespace step
