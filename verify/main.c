@@ -205,6 +205,7 @@ static void verify_all(report *r, const settings *s, const verify_devices *devic
             verify_golden_models(r, devices->context[i], s->golden);
         }
         verify_model_checks(r, devices->context[i]);
+        verify_generation(r, devices->context[i]);
         verify_damage(r, devices->context[i]);
         verify_bad_input(r, devices->context[i]);
     }

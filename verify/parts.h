@@ -33,6 +33,8 @@ void verify_robust_inference(report *r, tnl_context *context, const char *path);
 void verify_damage(report *r, tnl_context *context);
 /* Table 10's counts; states, sampling and random checkpoints; their functions with bad input. */
 void verify_model_checks(report *r, tnl_context *context);
+/* Tokens chosen where the logits are, against the host's choice. */
+void verify_generation(report *r, tnl_context *context);
 /* Every public function with bad arguments, made from the table. */
 void verify_bad_input(report *r, tnl_context *context);
 
