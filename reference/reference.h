@@ -4,8 +4,9 @@
  * Every file here is compiled twice. Plainly, `real` is double and rounded() does nothing: the
  * reference. With TNL_NAIVE, `real` is float and rounded() rounds to the call's type: the naive
  * computation in that type, which sums in float32 as every variant may and rounds each
- * intermediate tensor (rounded_to: one of a type of its own) as a program that runs operator by operator would. Inputs and outputs are
- * double in both; the caller rounds outputs to the type they are stored in.
+ * intermediate tensor (rounded_to: one of a type of its own) as a program that runs operator by
+ * operator would. Inputs and outputs are double in both; the caller rounds outputs to the type they
+ * are stored in.
  */
 #ifndef TNL_REFERENCE_H
 #define TNL_REFERENCE_H
