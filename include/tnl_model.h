@@ -15,6 +15,9 @@
  *     tnl_state_decode(state, 1, &slot, &token);      // feed it
  *     tnl_state_read_logits(state, logits);           // of the next
  *
+ * or, to have tokens chosen where the logits are and handed on as they come,
+ *     tnl_state_generate(state, 1, &slot, &(tnl_generation){.sampling = {.top_p = 1}, ...});
+ *
  * The model. Embedding, times sqrt(embed_dim) unless the configuration says otherwise; for each
  * layer x += GLA(SRMSNorm(x)), x += SGLU(SRMSNorm(x)); a final SRMSNorm; the output projection.
  * GLA (eq. 3, 4): one projection to Q, K, V, U; swish on Q and K; LRPE where the layer has it;
@@ -23,7 +26,8 @@
  *
  * What tnl.h says of streams, errors and threads holds here too: work is asynchronous on the
  * context's stream, but for the functions that say they wait. A call can't be captured into a CUDA
- * graph: its tokens come from host memory. After TNL_DEVICE_ERROR the slots of
+ * graph: its tokens come from host memory. On CUDA a decoding call of one size is recorded as a
+ * graph by itself the second time, or is one kernel (few tokens, bfloat16, from Hopper on). After TNL_DEVICE_ERROR the slots of
  * the call hold nothing of use and must be reset. Texts of errors are the context's. A model is
  * only read once it is open: states on contexts of several threads may share it.
  */
@@ -207,7 +211,7 @@ typedef struct tnl_generation {
  * On CUDA tokens are chosen on the device and stay there; the host only hands them on as they come
  * back, while the device is up to 8 steps ahead. A generation that `give` ends may therefore have
  * fed up to 8 tokens more: tnl_state_position counts them. There a token's weight is good to
- * float32, so that a draw within 1e-6 of the edge of a token's share may choose its neighbour,
+ * float32, so that a draw within 4e-6 of the edge of a token's share may choose its neighbour,
  * unlike on the CPU. Waits. TNL_INVALID_ARGUMENT, for a logit that is not a finite number, too (the
  * tokens before have been fed then); TNL_OUT_OF_MEMORY, TNL_DEVICE_ERROR.
  */
