@@ -6,6 +6,8 @@
  * a number; the key there is found bit by bit, each bit by a sum over the row, and among tokens of
  * one key, whose order is the vocabulary's, the one there by a division. Weights are integers.
  */
+#include <type_traits>
+
 #include "kernels/common/cuda.cuh"
 #include "model/sampler.h"
 
@@ -28,11 +30,16 @@ struct choosing {
 
 /* ---- a row ----------------------------------------------------------------------------------- */
 
-/* In the order of the numbers; 16-bit types need the upper half only. */
+/* Bits of a type's numbers that float32 has at its top: sign, exponent and mantissa. */
+template <typename T>
+constexpr int key_bits = sizeof(T) == sizeof(float)       ? 32
+                         : std::is_same<T, __half>::value ? 19
+                                                          : 16;
+
+/* In the order of the numbers. */
 template <typename T> __device__ __forceinline__ unsigned key_of(float x) {
     const unsigned bits = __float_as_uint(x);
-    const unsigned key = bits >> 31 ? ~bits : bits | 0x80000000u;
-    return sizeof(T) < sizeof(float) ? key >> 16 : key;
+    return (bits >> 31 ? ~bits : bits | 0x80000000u) >> (32 - key_bits<T>);
 }
 
 template <typename T> struct row {
@@ -40,11 +47,23 @@ template <typename T> struct row {
     int vocab;
     float largest, scale; /* log2(e) / temperature */
 
-    __device__ __forceinline__ unsigned key(int i) const {
-        return key_of<T>(to_float(logits[i]));
+    __device__ __forceinline__ unsigned weight(float logit) const {
+        return __float2uint_rn(WEIGHT_OF_LARGEST * exp2f((logit - largest) * scale));
     }
-    __device__ __forceinline__ unsigned weight(int i) const {
-        return __float2uint_rn(WEIGHT_OF_LARGEST * exp2f((to_float(logits[i]) - largest) * scale));
+
+    /* f(logit, i) of the thread's share of the row, 16 bytes at a time where they lie so. */
+    template <typename F> __device__ __forceinline__ void each(F f) const {
+        constexpr int W = pack<T>::size;
+        const int packs = (uintptr_t)logits % 16 == 0 ? vocab / W : 0;
+        for (int p = (int)threadIdx.x; p < packs; p += THREADS) {
+            float x[W];
+            load<W>(logits + p * W, x);
+#pragma unroll
+            for (int w = 0; w < W; w++)
+                f(x[w], p * W + w);
+        }
+        for (int i = packs * W + (int)threadIdx.x; i < vocab; i += THREADS)
+            f(to_float(logits[i]), i);
     }
 };
 
@@ -81,25 +100,26 @@ __device__ __forceinline__ total block_max(total mine) {
     return mine;
 }
 
-/* The sum over the row of measure(i). */
-template <typename F> __device__ __forceinline__ total sum_of(int vocab, F measure) {
+/* The sum over the row of measure(logit). */
+template <typename T, typename F>
+__device__ __forceinline__ total sum_of(const row<T> &of, F measure) {
     total mine = 0;
-#pragma unroll 4
-    for (int i = (int)threadIdx.x; i < vocab; i += THREADS)
-        mine += measure(i);
+    of.each([&](float x, int) { mine += measure(x); });
     return block_sum(mine);
 }
 
 /* The first i, in the vocabulary's order, at which the sum of measure reaches target; the sum over
  * all is at least that, and target at least 1. */
-template <typename F> __device__ int find_in_order(int vocab, total target, F measure) {
+template <typename T, typename F>
+__device__ int find_in_order(const row<T> &of, total target, F measure) {
     __shared__ total before[WARPS];
     __shared__ int found;
-    const int each = (vocab + THREADS - 1) / THREADS, lane = threadIdx.x % 32;
-    const int begin = min((int)threadIdx.x * each, vocab), end = min(begin + each, vocab);
+    const int each = (of.vocab + THREADS - 1) / THREADS, lane = threadIdx.x % 32;
+    const int begin = min((int)threadIdx.x * each, of.vocab);
+    const int end = min(begin + each, of.vocab);
     total mine = 0;
     for (int i = begin; i < end; i++)
-        mine += measure(i);
+        mine += measure(to_float(of.logits[i]));
     total up_to = mine; /* with this thread's, in the warp */
 #pragma unroll
     for (int distance = 1; distance < 32; distance *= 2) {
@@ -114,7 +134,7 @@ template <typename F> __device__ int find_in_order(int vocab, total target, F me
     if (up_to >= target && up_to - mine < target) {
         total sum = up_to - mine;
         int i = begin;
-        while ((sum += measure(i)) < target)
+        while ((sum += measure(to_float(of.logits[i]))) < target)
             i++;
         found = i;
     }
@@ -136,15 +156,15 @@ struct kept {
     }
 };
 
-/* The largest key from which on upwards the sum of measure(i) reaches target, but not below
- * `least`. */
+/* The largest key from which on upwards the sum of measure reaches target, but not below `least`.
+ */
 template <typename T, typename F>
 __device__ unsigned find_key(const row<T> &of, unsigned least, total target, F measure) {
     unsigned key = 0;
-    for (unsigned bit = sizeof(T) < sizeof(float) ? 1u << 15 : 1u << 31; bit; bit >>= 1) {
+    for (unsigned bit = 1u << (key_bits<T> - 1); bit; bit >>= 1) {
         const unsigned candidate = key | bit;
-        if (candidate <= least || sum_of(of.vocab, [&](int i) {
-                                      return of.key(i) >= candidate ? measure(i) : 0;
+        if (candidate <= least || sum_of(of, [&](float x) -> total {
+                                      return key_of<T>(x) >= candidate ? measure(x) : 0;
                                   }) >= target)
             key = candidate;
     }
@@ -154,12 +174,13 @@ __device__ unsigned find_key(const row<T> &of, unsigned least, total target, F m
 /* A key's place: what lies above it, and what one token of it weighs. */
 template <typename T> __device__ kept place_of(const row<T> &of, unsigned key) {
     kept at = {key, 0, 0, 0};
-    at.above = sum_of(of.vocab, [&](int i) -> total { return of.key(i) > key ? of.weight(i) : 0; });
-    at.ties = sum_of(of.vocab, [&](int i) -> total { return of.key(i) == key; });
+    at.above = sum_of(of, [&](float x) -> total { return key_of<T>(x) > key ? of.weight(x) : 0; });
+    at.ties = sum_of(of, [&](float x) -> total { return key_of<T>(x) == key; });
     total heaviest = 0;
-    for (int i = (int)threadIdx.x; i < of.vocab; i += THREADS)
-        if (of.key(i) == key)
-            heaviest = of.weight(i);
+    of.each([&](float x, int) {
+        if (key_of<T>(x) == key)
+            heaviest = of.weight(x);
+    });
     __syncthreads();
     at.each = (unsigned)block_max(heaviest);
     __syncthreads();
@@ -168,9 +189,9 @@ template <typename T> __device__ kept place_of(const row<T> &of, unsigned key) {
 
 /* The k likeliest. */
 template <typename T> __device__ kept keep_count(const row<T> &of, total k) {
-    const unsigned key = find_key(of, 0, k, [](int) -> total { return 1; });
+    const unsigned key = find_key(of, 0, k, [](float) -> total { return 1; });
     kept at = place_of(of, key);
-    at.ties = k - sum_of(of.vocab, [&](int i) -> total { return of.key(i) > key; });
+    at.ties = k - sum_of(of, [&](float x) -> total { return key_of<T>(x) > key; });
     return at;
 }
 
@@ -178,7 +199,7 @@ template <typename T> __device__ kept keep_count(const row<T> &of, total k) {
 template <typename T>
 __device__ kept keep_weight(const row<T> &of, const kept &from, total target) {
     const unsigned key =
-        find_key(of, from.least, target, [&](int i) -> total { return of.weight(i); });
+        find_key(of, from.least, target, [&](float x) -> total { return of.weight(x); });
     kept at = key == from.least ? from : place_of(of, key);
     const total wanted =
         target > at.above && at.each ? (target - at.above + at.each - 1) / at.each : 1;
@@ -188,11 +209,11 @@ __device__ kept keep_weight(const row<T> &of, const kept &from, total target) {
 
 template <typename T> __device__ int draw(const row<T> &of, const tnl_sampling &how, double drawn) {
     const bool all = (how.top_k == 0 || how.top_k >= of.vocab) && how.top_p >= 1;
-    auto weight = [&](int i) -> total { return of.weight(i); };
     if (all) {
-        const total sum = sum_of(of.vocab, weight);
+        auto weight = [&](float x) -> total { return of.weight(x); };
+        const total sum = sum_of(of, weight);
         const total target = (total)(drawn * (double)sum) + 1;
-        return find_in_order(of.vocab, min(target, sum), weight);
+        return find_in_order(of, min(target, sum), weight);
     }
     const total k = how.top_k == 0 ? of.vocab : min((total)how.top_k, (total)of.vocab);
     kept from = keep_count(of, k);
@@ -200,22 +221,20 @@ template <typename T> __device__ int draw(const row<T> &of, const tnl_sampling &
         from = keep_weight(of, from, max((total)ceil(how.top_p * (double)from.weight()), 1ull));
     const total target = (total)(drawn * (double)from.weight()) + 1;
     const kept at = keep_weight(of, from, min(target, from.weight()));
-    return find_in_order(of.vocab, at.ties, [&](int i) -> total { return of.key(i) == at.least; });
+    return find_in_order(of, at.ties, [&](float x) -> total { return key_of<T>(x) == at.least; });
 }
 
 /* ---- the kernel ------------------------------------------------------------------------------ */
 
 /* The likeliest, of equals the first; false: a logit is no finite number. */
-template <typename T> __device__ bool find_largest(const T *logits, int vocab, int &best) {
+template <typename T> __device__ bool find_largest(const row<T> &of, int &best) {
     total mine = 0;
     bool finite = true;
-#pragma unroll 8
-    for (int i = (int)threadIdx.x; i < vocab; i += THREADS) {
-        const float x = to_float(logits[i]);
+    of.each([&](float x, int i) {
         finite = finite && isfinite(x);
         /* 0 is no less than -0, and comes first where it does */
         mine = max(mine, (total)key_of<float>(x == 0 ? 0 : x) << 32 | (unsigned)~i);
-    }
+    });
     mine = block_max(mine);
     best = (int)~(unsigned)mine;
     return __syncthreads_and(finite);
@@ -224,15 +243,15 @@ template <typename T> __device__ bool find_largest(const T *logits, int vocab, i
 template <typename T>
 __global__ void __launch_bounds__(THREADS, 1) choose_kernel(const choosing at, const T *all) {
     const int r = (int)blockIdx.x;
-    const T *logits = all + (int64_t)r * at.vocab;
+    row<T> of = {all + (int64_t)r * at.vocab, at.vocab, 0,
+                 (float)(1.4426950408889634 / at.how.temperature)};
     const bool active = at.slots[r] >= 0;
     int token = TNL_TOKEN_NONE;
     __syncthreads(); /* all have read it */
-    if (active && !find_largest(logits, at.vocab, token))
+    if (active && !find_largest(of, token))
         token = TNL_TOKEN_NOT_FINITE;
     else if (active && at.how.temperature > 0) {
-        const row<T> of = {logits, at.vocab, to_float(logits[token]),
-                           (float)(1.4426950408889634 / at.how.temperature)};
+        of.largest = to_float(of.logits[token]);
         token = draw(of, at.how, tnl_draw(&at.how, (uint64_t)r, at.step));
     }
     if (threadIdx.x != 0)

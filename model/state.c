@@ -217,13 +217,13 @@ tnl_status tnl_state_create(tnl_model *model, tnl_context *context,
 void tnl_state_destroy(tnl_state *state) {
     if (!state)
         return;
-    for (int i = 0; state->graph && i <= state->slots; i++)
-        if (state->graph[i].stream)
-            tnl_graph_free(&state->graph[i]);
+    tnl_memory_free(state->context->device, state->memory); /* waits */
     for (int i = 0; i < TNL_STATE_AHEAD; i++)
         tnl_mark_destroy(state->context, state->mark[i]);
     tnl_memory_free_shared(state->context, state->made);
-    tnl_memory_free(state->context->device, state->memory);
+    for (int i = 0; state->graph && i <= state->slots; i++)
+        if (state->graph[i].stream)
+            tnl_graph_free(&state->graph[i]);
     free(state->graph);
     free(state->decoded);
     free(state->index_memory);

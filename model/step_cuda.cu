@@ -22,7 +22,8 @@
  *
  * Shared memory; x has two places by turns, so that a round's needs one barrier of the block:
  *
- *     x[2][rows][columns] | squares[2][rows][WARPS] | arrived[WARPS][slots] | ring[WARPS][slots]
+ *     x[2][rows][columns] | squares[2][rows][COMPUTING] | arrived[WARPS][slots] |
+ * ring[WARPS][slots]
  */
 #include "model/step_mix.cuh"
 
@@ -42,7 +43,7 @@ __host__ __device__ static inline size_t ring_offset(const struct shape &shape, 
                                                      int slots) {
     const size_t x =
         sizeof(bf16) * (size_t)rows * (size_t)(columns_of(shape, 0) + columns_of(shape, 1));
-    const size_t all = x + sizeof(float) * 2 * (size_t)(rows * WARPS) +
+    const size_t all = x + sizeof(float) * 2 * (size_t)(rows * COMPUTING) +
                        sizeof(uint64_t) * 2 * (size_t)(WARPS * slots);
     return (all + 127) / 128 * 128;
 }
@@ -71,13 +72,15 @@ template <int ROWS> struct rounds {
     __device__ __forceinline__ void fill(int product, bool first, unsigned flag,
                                          const operand<ROWS> &x) const {
         if (product == OUT)
-            fill_gated(at, flag, x);
-        else if (product == DOWN)
-            fill_from(at.p, at.shape.gated, flag, x);
+            fill_from<true>(at.o, at.qkvu + 3 * at.shape.hidden, 4 * at.shape.hidden,
+                            at.shape.hidden, flag, x);
         else if (first && product == QKVU)
             fill_from_embedding(at, x);
+        else if (product == DOWN)
+            fill_from<false>(at.p, NULL, 0, at.shape.gated, flag, x);
         else
-            fill_from(at.stream, at.shape.width, product == GATE ? flag : flag - 1, x);
+            fill_from<false>(at.stream, NULL, 0, at.shape.width, product == GATE ? flag : flag - 1,
+                             x);
     }
 
     /* What a lane does with its sum, of row b of x and a line of the group that begins at `row`;
@@ -118,10 +121,10 @@ template <int ROWS> struct rounds {
             const int lines = min(LINES, (mine.end - row) * each);
             const bool adds = (product == OUT || product == DOWN) && b < ROWS && line < lines;
             const float before = adds ? stream_at(at, first && product == OUT, b, row + line) : 0;
-            const float sum =
-                lines == 1   ? multiply_group<ROWS, 1>(weights, x.x, x.stride, depth, lines)
-                : lines == 2 ? multiply_group<ROWS, 2>(weights, x.x, x.stride, depth, lines)
-                             : multiply_group<ROWS, 4>(weights, x.x, x.stride, depth, lines);
+            const float sum = lines == 1   ? multiply_group<ROWS, 1>(weights, x.x, x.stride, depth)
+                              : lines == 2 ? multiply_group<ROWS, 2>(weights, x.x, x.stride, depth)
+                              : lines == 3 ? multiply_group<ROWS, 3>(weights, x.x, x.stride, depth)
+                                           : multiply_group<ROWS, 4>(weights, x.x, x.stride, depth);
             if (row == mine.begin && product != DOWN)
                 r = x.factor(product == OUT ? at.shape.hidden : at.shape.width);
             give(product, row, line, b, r, sum, before, flag);
@@ -151,7 +154,7 @@ template <int ROWS> __global__ void __launch_bounds__(THREADS, 1) step_kernel(co
     __shared__ shares warps[WARPS];
     bf16 *x = (bf16 *)shared;
     const int columns[2] = {columns_of(at.shape, 0), columns_of(at.shape, 1)};
-    float(*squares)[WARPS] = (float(*)[WARPS])(x + ROWS * (columns[0] + columns[1]));
+    float(*squares)[COMPUTING] = (float(*)[COMPUTING])(x + ROWS * (columns[0] + columns[1]));
     uint64_t *arrived = (uint64_t *)(squares + 2 * ROWS), *free = arrived + WARPS * at.ring_slots;
     bf16 *slots = (bf16 *)(shared + ring_offset(at.shape, ROWS, at.ring_slots));
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;

@@ -43,29 +43,29 @@ static __device__ __forceinline__ uint4 look(const word *at) {
     return words;
 }
 
-/* Wait for COUNT pairs of words, `stride` words apart, of which those at or beyond `end` are not
- * there: their values are 0. */
-template <int COUNT>
-static __device__ __forceinline__ void wait(const word *at, int first, int stride, int end,
-                                            unsigned flag, float (&value)[2 * COUNT]) {
-    uint4 words[COUNT];
-    bool come;
-    do {
-        come = true;
+/* Pairs of words to be waited for: which there is none of is not waited for, and is 0. */
+template <int COUNT> struct pairs {
+    const word *at[COUNT]; /* NULL: none */
+
+    __device__ __forceinline__ void wait(unsigned flag, float (&value)[2 * COUNT]) const {
+        uint4 words[COUNT];
+        bool come;
+        do {
+            come = true;
 #pragma unroll
-        for (int i = 0; i < COUNT; i++)
-            words[i] = first + i * stride < end ? look(at + first + i * stride)
-                                                : make_uint4(0, flag, 0, flag);
+            for (int i = 0; i < COUNT; i++)
+                words[i] = at[i] ? look(at[i]) : make_uint4(0, flag, 0, flag);
 #pragma unroll
-        for (int i = 0; i < COUNT; i++)
-            come = come && words[i].y == flag && words[i].w == flag;
-    } while (!come);
+            for (int i = 0; i < COUNT; i++)
+                come = come && words[i].y == flag && words[i].w == flag;
+        } while (!come);
 #pragma unroll
-    for (int i = 0; i < COUNT; i++) {
-        value[2 * i] = __uint_as_float(words[i].x);
-        value[2 * i + 1] = __uint_as_float(words[i].z);
+        for (int i = 0; i < COUNT; i++) {
+            value[2 * i] = __uint_as_float(words[i].x);
+            value[2 * i + 1] = __uint_as_float(words[i].z);
+        }
     }
-}
+};
 
 } // namespace exchange
 

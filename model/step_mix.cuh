@@ -31,12 +31,11 @@ static __device__ __forceinline__ void step_row(float4 &s, float decay, float q,
 struct channels {
     float at[2][2];
 
-    __device__ __forceinline__ void wait(const word *words, int d, unsigned flag) {
-        float value[4];
-        exchange::wait<2>(words, 2 * (int)(threadIdx.x % 32), 64, d, flag, value);
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-            at[i / 2][i % 2] = swish<bf16>(value[i]);
+    __device__ __forceinline__ void activate(float a, float b, float c, float d) {
+        at[0][0] = swish<bf16>(a);
+        at[0][1] = swish<bf16>(b);
+        at[1][0] = swish<bf16>(c);
+        at[1][1] = swish<bf16>(d);
     }
     /* That of the lane's row in step j of the state, lane / 2 + STATE_ROWS j. */
     __device__ __forceinline__ float of_row(int j) const {
@@ -84,9 +83,19 @@ static __device__ __forceinline__ void mix(const arguments &at, const tnl_step_l
             if (lane / 2 + j * STATE_ROWS < d)
                 held[j] = *(const float4 *)(state + j * STATE_ROWS * d);
         if (part == 0) {
-            q_in.wait(words, d, flag);
-            k_in.wait(words + at.shape.hidden, d, flag);
-            exchange::wait<2>(words + 2 * at.shape.hidden + mine, 0, 2, 4, flag, v);
+            const int channel = 2 * lane, hidden = at.shape.hidden;
+            const word *q0 = channel < d ? words + channel : NULL;
+            const word *q1 = channel + 64 < d ? words + channel + 64 : NULL;
+            const word *v0 = words + 2 * hidden + mine;
+            const exchange::pairs<6> asked = {
+                {q0, q1, q0 ? q0 + hidden : NULL, q1 ? q1 + hidden : NULL, v0, v0 + 2}};
+            float come[12];
+            asked.wait(flag, come);
+            q_in.activate(come[0], come[1], come[2], come[3]);
+            k_in.activate(come[4], come[5], come[6], come[7]);
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                v[i] = come[8 + i];
         }
         channels q = q_in, k = k_in;
         if (layer.theta)

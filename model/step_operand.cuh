@@ -33,16 +33,14 @@ struct arguments {
 /* The rows of x of a round, where they are, and the squares of what the norm is of. */
 template <int ROWS> struct operand {
     bf16 *x;
-    float (*squares)[WARPS];
+    float (*squares)[COMPUTING]; /* each thread's */
     int stride;
 
     __device__ __forceinline__ void store(int b, int column, float first, float second) const {
         *(__nv_bfloat162 *)(x + b * stride + column) = __floats2bfloat162_rn(first, second);
     }
     __device__ __forceinline__ void keep(int b, float square) const {
-        square = warp_sum(square);
-        if (threadIdx.x % 32 == 0)
-            squares[b][threadIdx.x / 32] = square;
+        squares[b][threadIdx.x] = square;
     }
     /* The norm's factor of this lane's row, threadIdx.x % 8, after a barrier. */
     __device__ __forceinline__ float factor(int width) const {
@@ -50,7 +48,11 @@ template <int ROWS> struct operand {
         float mine = 0;
 #pragma unroll
         for (int b = 0; b < ROWS; b++) {
-            const float sum = warp_sum(lane < WARPS ? squares[b][lane] : 0);
+            float sum = 0;
+#pragma unroll
+            for (int i = 0; i < WARPS; i++)
+                sum += squares[b][i * 32 + lane];
+            sum = warp_sum(sum);
             mine = lane % 8 == b ? sum : mine;
         }
         return rsqrtf(mine / (float)width + (float)TNL_DEFAULT_EPS);
@@ -77,44 +79,32 @@ static __device__ __forceinline__ void fill_from_embedding(const arguments &at,
     }
 }
 
-/* x = the words. */
-template <int ROWS>
-static __device__ __forceinline__ void fill_from(const word *words, int columns, unsigned flag,
+/* x = the words; GATED: times those of `gates`, the norm being that of the words alone. */
+template <bool GATED, int ROWS>
+static __device__ __forceinline__ void fill_from(const word *words, const word *gates,
+                                                 int gates_stride, int columns, unsigned flag,
                                                  const operand<ROWS> &to) {
-    for (int b = 0; b < ROWS; b++) {
+    constexpr int EACH = GATED ? BATCH / 2 : BATCH;
+    for (int b = 0; b < ROWS; b++, words += columns, gates += gates_stride) {
         float square = 0;
-        for (int first = 2 * threadIdx.x; first < columns; first += 2 * COMPUTING * BATCH) {
+        for (int first = 2 * threadIdx.x; first < columns; first += 2 * COMPUTING * EACH) {
+            exchange::pairs<BATCH> asked;
             float value[2 * BATCH];
-            exchange::wait<BATCH>(words + b * columns, first, 2 * COMPUTING, columns, flag, value);
 #pragma unroll
-            for (int i = 0; i < BATCH; i++) {
-                const float x = value[2 * i], y = value[2 * i + 1];
-                if (first + i * 2 * COMPUTING < columns)
-                    to.store(b, first + i * 2 * COMPUTING, x, y);
-                square = fmaf(x, x, fmaf(y, y, square));
+            for (int i = 0; i < EACH; i++) {
+                const int column = first + i * 2 * COMPUTING;
+                asked.at[i] = column < columns ? words + column : NULL;
+                if (GATED)
+                    asked.at[EACH + i] = column < columns ? gates + column : NULL;
             }
-        }
-        to.keep(b, square);
-    }
-}
-
-/* x = o u, the norm being o's. */
-template <int ROWS>
-static __device__ __forceinline__ void fill_gated(const arguments &at, unsigned flag,
-                                                  const operand<ROWS> &to) {
-    const int columns = at.shape.hidden;
-    for (int b = 0; b < ROWS; b++) {
-        const word *us = at.qkvu + (b * 4 + 3) * columns, *os = at.o + b * columns;
-        float square = 0;
-        for (int first = 2 * threadIdx.x; first < columns; first += 2 * COMPUTING * BATCH) {
-            float o[2 * BATCH], u[2 * BATCH];
-            exchange::wait<BATCH>(us, first, 2 * COMPUTING, columns, flag, u);
-            exchange::wait<BATCH>(os, first, 2 * COMPUTING, columns, flag, o);
+            asked.wait(flag, value);
 #pragma unroll
-            for (int i = 0; i < BATCH; i++) {
-                const float x = o[2 * i], y = o[2 * i + 1];
-                if (first + i * 2 * COMPUTING < columns)
-                    to.store(b, first + i * 2 * COMPUTING, x * u[2 * i], y * u[2 * i + 1]);
+            for (int i = 0; i < EACH; i++) {
+                const int column = first + i * 2 * COMPUTING, gate = 2 * (EACH + i);
+                const float x = value[2 * i], y = value[2 * i + 1];
+                if (column < columns)
+                    to.store(b, column, GATED ? x * value[gate] : x,
+                             GATED ? y * value[gate + 1] : y);
                 square = fmaf(x, x, fmaf(y, y, square));
             }
         }

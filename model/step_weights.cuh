@@ -23,6 +23,7 @@ constexpr int COMPUTING = 32 * WARPS, THREADS = COMPUTING + 32;
 constexpr int PIECE = 1024; /* elements of a slot */
 constexpr int LANE = 8;     /* of them a lane takes at a time: 16 bytes */
 constexpr int LINES = 4;
+constexpr int IN_FLIGHT = 2; /* pieces of a ring */
 
 /* The products of a layer, in their order, and the one behind the last layer. */
 enum product { QKVU, OUT, GATE, DOWN, HEAD };
@@ -142,20 +143,6 @@ struct cursor {
     }
 };
 
-/* Read once, and not to push out of the cache what blocks exchange. */
-static __device__ __forceinline__ void load_piece(void *to, const void *from, unsigned bytes,
-                                                  uint64_t *barrier) {
-#if __CUDA_ARCH__ >= 900
-    uint64_t policy;
-    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
-                 "[%0], [%1], %2, [%3], %4;" ::"r"(shared_address(to)),
-                 "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(barrier)),
-                 "l"(policy)
-                 : "memory");
-#endif
-}
-
 /* A warp's ring, as the warp sees it that takes pieces from it. */
 struct ring {
     const __nv_bfloat16 *slots;
@@ -181,25 +168,44 @@ struct ring {
     }
 };
 
-/* The warp that asks: lane i for the ring of warp i, slot after slot. By lanes 0 to WARPS - 1. */
+/* A slot of a ring and the parity of its phase, moving on. */
+struct ring_place {
+    int slot;
+    unsigned parity;
+
+    __device__ __forceinline__ void step(int count) {
+        if (++slot == count) {
+            slot = 0;
+            parity ^= 1;
+        }
+    }
+};
+
+/* The warp that asks: lane i for the ring of warp i, slot after slot. By lanes 0 to WARPS - 1. No
+ * more than IN_FLIGHT pieces of a ring are asked for and not there: with more, memory is no faster,
+ * but what blocks exchange has to wait in the same queues. */
 static __device__ __forceinline__ void ask_for_all(const struct shape &shape, cursor ahead,
                                                    __nv_bfloat16 *slots, uint64_t *arrived,
                                                    uint64_t *free, int count) {
     constexpr unsigned LANES = (1u << WARPS) - 1;
-    constexpr unsigned PAUSE = 40; /* nanoseconds: not to be in the way of those who compute */
-    int slot = 0;
-    unsigned parity = 1; /* of a phase before the first, which has ended */
+    constexpr unsigned PAUSE = 20; /* nanoseconds: not to be in the way of those who compute */
+    ring_place next = {0, 1};      /* whose phase is one before the first, which has ended */
+    ring_place oldest = {0, 0};    /* of those in flight */
+    int in_flight = 0;
     while (__any_sync(LANES, !ahead.ended())) {
-        const bool ready = !ahead.ended() && bulk_test(&free[slot], parity);
+        if (in_flight > 0 && bulk_test(&arrived[oldest.slot], oldest.parity)) {
+            oldest.step(count);
+            in_flight--;
+        }
+        const bool ready =
+            !ahead.ended() && in_flight < IN_FLIGHT && bulk_test(&free[next.slot], next.parity);
         if (ready) {
             const unsigned bytes = (unsigned)ahead.count() * (unsigned)sizeof(__nv_bfloat16);
-            bulk_expect(&arrived[slot], bytes);
-            load_piece(slots + slot * PIECE, ahead.source(), bytes, &arrived[slot]);
+            bulk_expect(&arrived[next.slot], bytes);
+            bulk_load(slots + next.slot * PIECE, ahead.source(), bytes, &arrived[next.slot]);
             ahead.next(shape);
-            if (++slot == count) {
-                slot = 0;
-                parity ^= 1;
-            }
+            next.step(count);
+            in_flight++;
         }
         if (!__any_sync(LANES, ready))
             __nanosleep(PAUSE);
@@ -240,27 +246,22 @@ static __device__ __forceinline__ float sum_four(const float (&value)[LINES]) {
     return sum;
 }
 
-/* The next `lines` lines, at most COUNT, times the rows of x (shared memory, `stride` apart): lane
+/* The next COUNT lines times the rows of x (shared memory, `stride` apart): lane
  * 8 i + b gets line i times row b. */
 template <int ROWS, int COUNT>
 static __device__ __forceinline__ float multiply_group(ring &weights, const __nv_bfloat16 *x,
-                                                       int stride, int depth, int lines) {
+                                                       int stride, int depth) {
     static_assert(COUNT <= LINES && ROWS <= 8, "a lane for each sum");
     const int lane = threadIdx.x % 32;
     float sum[COUNT][ROWS][2] = {};
     for (int k = 0; k < depth; k += PIECE) {
         ring to_free = weights;
         const __nv_bfloat16 *piece[COUNT];
-        piece[0] = weights.take();
 #pragma unroll
-        for (int i = 1; i < COUNT; i++) { /* a line that is not there: the first one again */
-            piece[i] = piece[0];
-            if (i >= lines)
-                continue;
-            weights.step();
+        for (int i = 0; i < COUNT; i++) {
             piece[i] = weights.take();
+            weights.step();
         }
-        weights.step();
         const int end = min(PIECE, depth - k);
 #pragma unroll
         for (int n = 0; n < PIECE / (32 * LANE); n++) {
@@ -280,7 +281,8 @@ static __device__ __forceinline__ float multiply_group(ring &weights, const __nv
             }
         }
         __syncwarp();
-        for (int i = 0; i < min(COUNT, lines); i++) {
+#pragma unroll
+        for (int i = 0; i < COUNT; i++) {
             to_free.release();
             to_free.step();
         }
