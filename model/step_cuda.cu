@@ -230,11 +230,17 @@ static int ring_slots(const struct shape &shape, int rows, size_t limit) {
 }
 
 static bool takes(const tnl_context *context, const tnl_step *of) {
+#ifdef TNL_BUILT_FOR_90 /* elsewhere there are no bulk copies */
     const struct shape s = shape_of(of);
+    const int d = s.hidden / s.heads;
     return context->compute_capability >= 90 && of->type == TNL_BFLOAT16 && s.width % LANE == 0 &&
-           s.hidden % LANE == 0 && s.gated % LANE == 0 && s.hidden / s.heads % STATE_COLUMNS == 0 &&
-           s.hidden / s.heads <= STATE_ROWS * STATE_HELD &&
+           s.hidden % LANE == 0 && s.gated % LANE == 0 && d % STATE_COLUMNS == 0 &&
+           d <= STATE_ROWS * STATE_HELD &&
            ring_slots(s, TNL_STEP_MOST_ROWS, shared_limit(context)) >= LEAST_SLOTS;
+#else
+    (void)context, (void)of;
+    return false;
+#endif
 }
 
 template <int ROWS> static cudaError_t launch(const tnl_context *context, arguments at) {
