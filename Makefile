@@ -100,8 +100,8 @@ PLOTS_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard plots/*.c))
 # What bench takes from verify: the maker of problems, the device's name.
 SHARED_OBJECTS := $(addprefix $(BUILD)/verify/,problem.o plan.o values.o device.o)
 CUDA_OBJECTS := $(patsubst %,$(BUILD)/%.o,$(KERNEL_CU) $(BENCH_CU) $(TRANSFORMER_CU))
-# What verify takes from the program: random checkpoints, likelihoods, sampling.
-TRIED_OBJECTS := $(addprefix $(BUILD)/program/,random_checkpoint.o likelihood.o sampler.o)
+# What verify takes from the program: random checkpoints, likelihoods.
+TRIED_OBJECTS := $(addprefix $(BUILD)/program/,random_checkpoint.o likelihood.o)
 FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard fuzz/*.c))
 OBJECTS := $(LIBRARY_OBJECTS) $(VERIFY_OBJECTS) $(BENCH_OBJECTS) $(PLOTS_OBJECTS) \
            $(TRANSFORMER_OBJECTS) $(PROGRAM_OBJECTS) $(FUZZ_OBJECTS)

@@ -72,10 +72,31 @@ static tnl_status check_strides(const tnl_call *call, const tnl_argument *argume
     return TNL_OK;
 }
 
+/* The tensor whose type is the call's data type: the first that can have no other. */
+static int find_typed(const tnl_operator_row *row) {
+    int i = 0;
+    while (row->argument[i].or_float32)
+        i++;
+    return i;
+}
+
+static tnl_status check_type(const tnl_call *call, const tnl_argument *argument,
+                             const tnl_tensor *t) {
+    const tnl_operator_row *row = &tnl_operators[call->op];
+    const bool data = argument->type == TNL_NO_TYPE;
+    const tnl_type type = data ? call->type : argument->type;
+    if (t->type == type || (argument->or_float32 && t->type == TNL_FLOAT32))
+        return TNL_OK;
+    return tnl_fail(call->context, TNL_INVALID_ARGUMENT,
+                    "%s: %s.type is %s (%d), expected %s%s%s%s", row->name, argument->name,
+                    tnl_type_name(t->type), (int)t->type, tnl_type_name(type),
+                    data ? " as in " : "", data ? row->argument[find_typed(row)].name : "",
+                    argument->or_float32 && type != TNL_FLOAT32 ? ", or f32" : "");
+}
+
 /* A tensor by itself. *t has its strides filled in on return. */
 static tnl_status check_tensor(const tnl_call *call, const tnl_argument *argument, tnl_tensor *t) {
     const char *op = tnl_operators[call->op].name;
-    const char *first = tnl_operators[call->op].argument[0].name;
     char shape[32];
     tnl_shape_text(argument, shape, sizeof shape);
     tnl_type type = argument->type != TNL_NO_TYPE ? argument->type : call->type;
@@ -83,11 +104,9 @@ static tnl_status check_tensor(const tnl_call *call, const tnl_argument *argumen
         return argument->optional ? TNL_OK
                                   : FAIL(call, "%s: %s is NULL, expected %s data of shape %s", op,
                                          argument->name, tnl_type_name(type), shape);
-    if (t->type != type)
-        return FAIL(call, "%s: %s.type is %s (%d), expected %s%s%s", op, argument->name,
-                    tnl_type_name(t->type), (int)t->type, tnl_type_name(type),
-                    argument->type == TNL_NO_TYPE ? " as in " : "",
-                    argument->type == TNL_NO_TYPE ? first : "");
+    const tnl_status typed = check_type(call, argument, t);
+    if (typed != TNL_OK)
+        return typed;
     if (t->rank != argument->rank)
         return FAIL(call, "%s: %s.rank is %d, expected %d, shape %s", op, argument->name, t->rank,
                     argument->rank, shape);
@@ -96,9 +115,9 @@ static tnl_status check_tensor(const tnl_call *call, const tnl_argument *argumen
         if (status != TNL_OK)
             return status;
     }
-    if ((uintptr_t)t->data % tnl_type_size(type) != 0)
+    if ((uintptr_t)t->data % tnl_type_size(t->type) != 0)
         return FAIL(call, "%s: %s is %p, expected a multiple of %zu, its element's size", op,
-                    argument->name, t->data, tnl_type_size(type));
+                    argument->name, t->data, tnl_type_size(t->type));
     fill_strides(t);
     return check_strides(call, argument, t);
 }
@@ -167,10 +186,11 @@ tnl_status tnl_check_call(tnl_context *context, tnl_operator op, const void *arg
     if (!args)
         return FAIL(call, "%s: args is NULL, expected the operator's args struct", row->name);
     memcpy(call->tensor, args, sizeof(tnl_tensor) * (size_t)row->argument_count);
-    call->type = call->tensor[0].type;
+    const int typed = find_typed(row);
+    call->type = call->tensor[typed].type;
     if (!(TNL_TYPE_BIT((unsigned)call->type & 31) & TNL_ALL_FLOATS) || (unsigned)call->type > 31)
         return FAIL(call, "%s: %s.type is %s (%d), expected f32, f16 or bf16", row->name,
-                    row->argument[0].name, tnl_type_name(call->type), (int)call->type);
+                    row->argument[typed].name, tnl_type_name(call->type), (int)call->type);
     tnl_status status = TNL_OK;
     for (int i = 0; i < row->argument_count && status == TNL_OK; i++)
         status = check_tensor(call, &row->argument[i], &call->tensor[i]);

@@ -65,7 +65,8 @@ int tnl_graph_kernels(const tnl_graph *c) {
 }
 
 void tnl_graph_free(tnl_graph *c) {
-    tnl_context_set_stream(c->context, c->previous);
+    if (c->stream && c->context->stream == c->stream)
+        tnl_context_set_stream(c->context, c->previous);
     if (c->executable)
         good(cudaGraphExecDestroy(c->executable));
     if (c->graph)

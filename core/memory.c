@@ -47,6 +47,35 @@ static bool cuda_select(const tnl_context *context) {
     return good(cudaSetDevice(context->index));
 }
 
+static void *cuda_allocate_shared(size_t bytes) {
+    void *memory = NULL;
+    return good(cudaHostAlloc(&memory, bytes, cudaHostAllocMapped | cudaHostAllocPortable)) ? memory
+                                                                                            : NULL;
+}
+
+static void cuda_free_shared(void *memory) {
+    good(cudaFreeHost(memory));
+}
+
+static bool cuda_mark_create(void **mark) {
+    cudaEvent_t event = NULL;
+    const bool made = good(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    *mark = event;
+    return made;
+}
+
+static bool cuda_mark_set(const tnl_context *context, void *mark) {
+    return good(cudaEventRecord(mark, context->stream));
+}
+
+static bool cuda_mark_wait(void *mark) {
+    return good(cudaEventSynchronize(mark));
+}
+
+static void cuda_mark_destroy(void *mark) {
+    good(cudaEventDestroy(mark));
+}
+
 static bool cuda_wait(const tnl_context *context) {
     return good(cudaStreamSynchronize(context->stream)) && good(cudaGetLastError());
 }
@@ -84,6 +113,35 @@ static bool cuda_queue_zero(const tnl_context *context, void *to, size_t bytes) 
 static bool cuda_select(const tnl_context *context) {
     (void)context;
     return false;
+}
+
+static void *cuda_allocate_shared(size_t bytes) {
+    (void)bytes;
+    return NULL;
+}
+
+static void cuda_free_shared(void *memory) {
+    (void)memory;
+}
+
+static bool cuda_mark_create(void **mark) {
+    *mark = NULL;
+    return false;
+}
+
+static bool cuda_mark_set(const tnl_context *context, void *mark) {
+    (void)context;
+    (void)mark;
+    return false;
+}
+
+static bool cuda_mark_wait(void *mark) {
+    (void)mark;
+    return false;
+}
+
+static void cuda_mark_destroy(void *mark) {
+    (void)mark;
 }
 
 static bool cuda_wait(const tnl_context *context) {
@@ -147,6 +205,35 @@ bool tnl_memory_queue_zero(const tnl_context *context, void *to, size_t bytes) {
 
 bool tnl_memory_select(const tnl_context *context) {
     return context->device == TNL_CPU || cuda_select(context);
+}
+
+void *tnl_memory_allocate_shared(const tnl_context *context, size_t bytes) {
+    return context->device == TNL_CPU ? malloc(bytes) : cuda_allocate_shared(bytes);
+}
+
+void tnl_memory_free_shared(const tnl_context *context, void *memory) {
+    if (context->device == TNL_CPU)
+        free(memory);
+    else if (memory)
+        cuda_free_shared(memory);
+}
+
+bool tnl_mark_create(const tnl_context *context, void **mark) {
+    *mark = NULL;
+    return context->device == TNL_CPU || cuda_mark_create(mark);
+}
+
+bool tnl_mark_set(const tnl_context *context, void *mark) {
+    return context->device == TNL_CPU || cuda_mark_set(context, mark);
+}
+
+bool tnl_mark_wait(const tnl_context *context, void *mark) {
+    return context->device == TNL_CPU || cuda_mark_wait(mark);
+}
+
+void tnl_mark_destroy(const tnl_context *context, void *mark) {
+    if (context->device != TNL_CPU && mark)
+        cuda_mark_destroy(mark);
 }
 
 /* A call on a CPU context has finished when it returns. */

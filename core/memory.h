@@ -24,6 +24,16 @@ bool tnl_memory_repeat(tnl_device device, void *to, size_t bytes, const void *pi
  * when the stream has been waited for. false: the device reported a failure. */
 bool tnl_memory_queue_copy(const tnl_context *context, void *to, const void *from, size_t bytes);
 bool tnl_memory_queue_zero(const tnl_context *context, void *to, size_t bytes);
+/* Host memory that the context's device writes to, too, at the same address; NULL: there is none.
+ * What a kernel has written is seen once the stream has been waited for, or a mark behind it. */
+void *tnl_memory_allocate_shared(const tnl_context *context, size_t bytes);
+void tnl_memory_free_shared(const tnl_context *context, void *memory);
+/* A mark on a stream, to wait for what was queued before it was set and for nothing behind it. On a
+ * CPU context there is nothing to wait for, and a mark is NULL. false: the device failed. */
+bool tnl_mark_create(const tnl_context *context, void **mark);
+bool tnl_mark_set(const tnl_context *context, void *mark);
+bool tnl_mark_wait(const tnl_context *context, void *mark);
+void tnl_mark_destroy(const tnl_context *context, void *mark);
 /* Wait for the context's work; false: it failed. */
 bool tnl_memory_synchronize(const tnl_context *context);
 

@@ -14,35 +14,52 @@
 #define I64 TNL_INT64
 #define RANK(...) (int)(sizeof((enum tnl_dim[]){__VA_ARGS__}) / sizeof(enum tnl_dim))
 #define IN(name, type, ...)                                                                        \
-    { name, TNL_INPUT, false, type, RANK(__VA_ARGS__), {__VA_ARGS__}, 0, 0, CONTENT_ANY }
+    { name, TNL_INPUT, false, type, RANK(__VA_ARGS__), {__VA_ARGS__}, 0, 0, CONTENT_ANY, false }
 #define IN_OPT(name, type, ...)                                                                    \
-    { name, TNL_INPUT, true, type, RANK(__VA_ARGS__), {__VA_ARGS__}, 0, 0, CONTENT_ANY }
+    { name, TNL_INPUT, true, type, RANK(__VA_ARGS__), {__VA_ARGS__}, 0, 0, CONTENT_ANY, false }
 #define OUT(name, slices, type, ...)                                                               \
-    { name, TNL_OUTPUT, false, type, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 0, CONTENT_ANY }
+    {                                                                                              \
+        name, TNL_OUTPUT, false, type, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 0, CONTENT_ANY,   \
+            false                                                                                  \
+    }
 #define OUT_OPT(name, slices, type, ...)                                                           \
-    { name, TNL_OUTPUT, true, type, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 0, CONTENT_ANY }
+    {                                                                                              \
+        name, TNL_OUTPUT, true, type, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 0, CONTENT_ANY,    \
+            false                                                                                  \
+    }
 #define OUT_AT(name, input, slices, type, ...)                                                     \
     {                                                                                              \
         name, TNL_OUTPUT, false, type, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 1 + (input),      \
-            CONTENT_ANY                                                                            \
+            CONTENT_ANY, false                                                                     \
     }
 #define OUT_OPT_AT(name, input, slices, type, ...)                                                 \
     {                                                                                              \
         name, TNL_OUTPUT, true, type, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 1 + (input),       \
-            CONTENT_ANY                                                                            \
+            CONTENT_ANY, false                                                                     \
+    }
+/* The residual stream, data or float32: read, and written in place of input `input`. */
+#define STREAM_IN(name, ...)                                                                       \
+    { name, TNL_INPUT, false, DATA, RANK(__VA_ARGS__), {__VA_ARGS__}, 0, 0, CONTENT_ANY, true }
+#define STREAM_OUT_AT(name, input, slices, ...)                                                    \
+    {                                                                                              \
+        name, TNL_OUTPUT, false, DATA, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 1 + (input),      \
+            CONTENT_ANY, true                                                                      \
     }
 #define IN_OUT(name, slices, type, ...)                                                            \
-    { name, TNL_IN_OUT, false, type, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 0, CONTENT_ANY }
+    {                                                                                              \
+        name, TNL_IN_OUT, false, type, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 0, CONTENT_ANY,   \
+            false                                                                                  \
+    }
 
 #define SLOPE                                                                                      \
-    { "slope", TNL_INPUT, false, F32, 1, {DIM_H}, 0, 0, CONTENT_SLOPES }
+    { "slope", TNL_INPUT, false, F32, 1, {DIM_H}, 0, 0, CONTENT_SLOPES, false }
 #define THETA IN_OPT("theta", F32, DIM_H, DIM_D)
 #define POSITIONS(dim)                                                                             \
-    { "positions", TNL_INPUT, true, I64, 1, {dim}, 0, 0, CONTENT_POSITIONS }
+    { "positions", TNL_INPUT, true, I64, 1, {dim}, 0, 0, CONTENT_POSITIONS, false }
 #define CU_SEQLENS                                                                                 \
-    { "cu_seqlens", TNL_INPUT, true, I32, 1, {DIM_S1}, 0, 0, CONTENT_CU_SEQLENS }
+    { "cu_seqlens", TNL_INPUT, true, I32, 1, {DIM_S1}, 0, 0, CONTENT_CU_SEQLENS, false }
 #define SLOTS                                                                                      \
-    { "slots", TNL_INPUT, true, I32, 1, {DIM_B}, 0, 0, CONTENT_SLOTS }
+    { "slots", TNL_INPUT, true, I32, 1, {DIM_B}, 0, 0, CONTENT_SLOTS, false }
 
 #define ROWS DIM_M, DIM_HIDDEN
 #define HEADS_D DIM_B, DIM_H, DIM_N, DIM_D
@@ -108,10 +125,11 @@ const tnl_operator_row tnl_operators[TNL_OPERATOR_COUNT] = {
     [TNL_SRMSNORM_RESIDUAL_FORWARD] =
         {.name = "srmsnorm_residual_forward",
          .definition = "residual_out = residual + x; y = SRMSNorm(residual_out)",
-         ARGUMENTS(IN("residual", DATA, ROWS), IN("x", DATA, ROWS),
-                   OUT_AT("residual_out", RES_RESIDUAL, 1, DATA, ROWS),
+         ARGUMENTS(STREAM_IN("residual", ROWS), IN("x", DATA, ROWS),
+                   STREAM_OUT_AT("residual_out", RES_RESIDUAL, 1, ROWS),
                    OUT_AT("y", RES_X, 1, DATA, ROWS)),
          .has_eps = true,
+         .relate = tnl_relate_residual,
          REFERENCES(srmsnorm_residual_forward),
          USUAL_BOUNDS,
          .named = {DIM_M, DIM_HIDDEN}},

@@ -51,6 +51,15 @@ tnl_status tnl_relate_attention(tnl_call *call) {
     return relate_sequences(call, call->dim[DIM_B]);
 }
 
+/* The residual stream keeps its type. */
+tnl_status tnl_relate_residual(tnl_call *call) {
+    const tnl_type in = call->tensor[RES_RESIDUAL].type, out = call->tensor[RES_RESIDUAL_OUT].type;
+    if (in != out)
+        return FAIL(call, "%s: residual_out.type is %s (%d), expected %s as in residual",
+                    name_of(call), tnl_type_name(out), (int)out, tnl_type_name(in));
+    return TNL_OK;
+}
+
 tnl_status tnl_relate_sglu(tnl_call *call) {
     bool v = has(call, "v"), u = has(call, "u");
     if (v != u)

@@ -10,6 +10,7 @@
 
 tnl_status tnl_relate_activation(tnl_call *call);
 tnl_status tnl_relate_attention(tnl_call *call);
+tnl_status tnl_relate_residual(tnl_call *call);
 tnl_status tnl_relate_sglu(tnl_call *call);
 tnl_status tnl_relate_projection(tnl_call *call);
 tnl_status tnl_relate_decode(tnl_call *call);

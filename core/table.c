@@ -96,8 +96,9 @@ tnl_status tnl_get_argument(tnl_operator op, int index, tnl_argument_info *info)
         index >= tnl_operators[op].argument_count)
         return TNL_INVALID_ARGUMENT;
     const tnl_argument *argument = &tnl_operators[op].argument[index];
-    *info =
-        (tnl_argument_info){argument->name, argument->role, argument->optional, argument->type, ""};
+    *info = (tnl_argument_info){
+        argument->name,      argument->role, argument->optional, argument->type, "",
+        argument->or_float32};
     tnl_shape_text(argument, info->shape, sizeof info->shape);
     return TNL_OK;
 }

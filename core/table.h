@@ -33,6 +33,7 @@ typedef struct tnl_argument {
     int slice_rank; /* outputs: the leading dimensions that number the slices judged alone */
     int in_place;   /* outputs: 1 + the index of the input it may be; 0: none */
     tnl_content content;
+    bool or_float32; /* float32 will do, too, where the call's data type is a smaller one */
 } tnl_argument;
 
 /*

@@ -231,11 +231,13 @@ TNL_API tnl_status tnl_srmsnorm_backward_workspace(tnl_context *,
                                                    const tnl_srmsnorm_backward_args *,
                                                    const tnl_options *, size_t *bytes);
 
-/* The pre-norm of eq. 9: residual_out = residual + x, y = SRMSNorm(residual_out). */
+/* The pre-norm of eq. 9: residual_out = residual + x, y = SRMSNorm(residual_out). The sums of many
+ * layers lose less in a float32 residual than in a smaller type; y is made from the sum before it
+ * is rounded. */
 typedef struct tnl_srmsnorm_residual_forward_args {
-    tnl_tensor residual;     /* data [m,D] */
+    tnl_tensor residual;     /* data or float32 [m,D] */
     tnl_tensor x;            /* data [m,D] */
-    tnl_tensor residual_out; /* out, data [m,D]; in place of residual */
+    tnl_tensor residual_out; /* out, of residual's type [m,D]; in place of residual */
     tnl_tensor y;            /* out, data [m,D]; in place of x */
     double eps;
 } tnl_srmsnorm_residual_forward_args;
@@ -559,6 +561,7 @@ typedef struct tnl_argument_info {
     int optional;
     tnl_type type;  /* TNL_NO_TYPE: the call's data type */
     char shape[32]; /* "[b,h,n,d]" */
+    int or_float32; /* float32 will do, too, where the data type is a smaller one */
 } tnl_argument_info;
 
 typedef struct tnl_variant_info {

@@ -15,6 +15,9 @@
  *     tnl_state_decode(state, 1, &slot, &token);      // feed it
  *     tnl_state_read_logits(state, logits);           // of the next
  *
+ * or, to have tokens chosen where the logits are and handed on as they come,
+ *     tnl_state_generate(state, 1, &slot, &(tnl_generation){.sampling = {.top_p = 1}, ...});
+ *
  * The model. Embedding, times sqrt(embed_dim) unless the configuration says otherwise; for each
  * layer x += GLA(SRMSNorm(x)), x += SGLU(SRMSNorm(x)); a final SRMSNorm; the output projection.
  * GLA (eq. 3, 4): one projection to Q, K, V, U; swish on Q and K; LRPE where the layer has it;
@@ -23,7 +26,8 @@
  *
  * What tnl.h says of streams, errors and threads holds here too: work is asynchronous on the
  * context's stream, but for the functions that say they wait. A call can't be captured into a CUDA
- * graph: its tokens come from host memory. After TNL_DEVICE_ERROR the slots of
+ * graph: its tokens come from host memory. On CUDA a decoding call of one size is recorded as a
+ * graph by itself the second time, or is one kernel (few tokens, bfloat16, from Hopper on). After TNL_DEVICE_ERROR the slots of
  * the call hold nothing of use and must be reset. Texts of errors are the context's. A model is
  * only read once it is open: states on contexts of several threads may share it.
  */
@@ -175,6 +179,44 @@ TNL_API tnl_status tnl_state_prefill(tnl_state *state, int count, const tnl_piec
  */
 TNL_API tnl_status tnl_state_decode(tnl_state *state, int count, const int32_t *slots,
                                     const int32_t *tokens);
+
+/* How a token is chosen from its logits. */
+typedef struct tnl_sampling {
+    double temperature; /* 0: the likeliest token, of equals the first of the vocabulary; otherwise
+                           one drawn from the softmax of logits / temperature */
+    int64_t top_k;      /* only the k likeliest; 0: all */
+    double top_p;       /* of those, the fewest likeliest that together reach this probability, at
+                           least one; 1: all. Nothing to a temperature of 0 */
+    uint64_t seed;      /* of the draws: the same seed, step, row and logits, the same token */
+} tnl_sampling;
+
+/* Gets the tokens of a step, in the order of the slots; -1: that one had stopped before. Another
+ * value than 0 ends the generation. */
+typedef int tnl_tokens_function(void *user, int64_t step, const int32_t *tokens);
+
+typedef struct tnl_generation {
+    tnl_sampling sampling;
+    int64_t steps; /* at least 1 */
+    int32_t stop;  /* a slot for which this token was chosen is fed no more; -1: none */
+    tnl_tokens_function *give;
+    void *user;
+} tnl_generation;
+
+/*
+ * Choose a token for each of `count` different slots, feed them, choose from the logits that this
+ * makes, and so on: `steps` choices, the tokens of the last of which are not fed. The last call on
+ * the state made a row of logits for each of these slots, in this order (tnl_state_prefill with
+ * TNL_LAST_LOGITS, tnl_state_decode, or this). Ends early when all slots have stopped.
+ *
+ * On CUDA tokens are chosen on the device and stay there; the host only hands them on as they come
+ * back, while the device is up to 8 steps ahead. A generation that `give` ends may therefore have
+ * fed up to 8 tokens more: tnl_state_position counts them. There a token's weight is good to
+ * float32, so that a draw within 4e-6 of the edge of a token's share may choose its neighbour,
+ * unlike on the CPU. Waits. TNL_INVALID_ARGUMENT, for a logit that is not a finite number, too (the
+ * tokens before have been fed then); TNL_OUT_OF_MEMORY, TNL_DEVICE_ERROR.
+ */
+TNL_API tnl_status tnl_state_generate(tnl_state *state, int count, const int32_t *slots,
+                                      const tnl_generation *how);
 /* The logits of the last call: data [rows,vocab_size] of the model's type, in the device's memory,
  * good until the next call. TNL_INVALID_ARGUMENT: there are none. */
 TNL_API tnl_status tnl_state_logits(tnl_state *state, tnl_tensor *logits);

@@ -95,19 +95,25 @@ static tnl_status check_pieces(tnl_state *state, int count, const tnl_piece *pie
 
 /* ---- running ------------------------------------------------------------------------------ */
 
+/* Send the index of so many tokens. */
+static tnl_status send_index(tnl_state *state, int64_t tokens) {
+    const size_t bytes =
+        (size_t)((char *)(state->host_index.tokens + tokens) - (char *)state->index_memory);
+    if (tnl_memory_queue_copy(state->context, state->index.positions, state->index_memory, bytes))
+        return TNL_OK;
+    return tnl_fail(state->context, TNL_DEVICE_ERROR, "the tokens could not be sent");
+}
+
 /* Send the index and run, on the context's device; the slots' positions move on. */
 static tnl_status run(tnl_state *state, const tnl_pass *pass) {
-    const size_t bytes =
-        (size_t)((char *)(state->host_index.tokens + pass->tokens) - (char *)state->index_memory);
     int previous;
     state->rows = 0;
     tnl_status status = tnl_enter_device(state->context, &previous);
     if (status != TNL_OK)
         return status;
-    if (!tnl_memory_queue_copy(state->context, state->index.positions, state->index_memory, bytes))
-        status = tnl_fail(state->context, TNL_DEVICE_ERROR, "the tokens could not be sent");
+    status = send_index(state, pass->tokens);
     if (status == TNL_OK)
-        status = tnl_run_pass(pass);
+        status = pass->decoding ? tnl_run_decode(pass) : tnl_run_pass(pass);
     tnl_leave_device(state->context, previous);
     if (status != TNL_OK)
         return status;
@@ -147,19 +153,32 @@ tnl_status tnl_state_prefill(tnl_state *state, int count, const tnl_piece *piece
     return run(state, &pass);
 }
 
+tnl_status tnl_check_slots(tnl_state *state, const char *function, int count,
+                           const int32_t *slots) {
+    tnl_status status = check_count(state, function, count, slots);
+    for (int i = 0; status == TNL_OK && i < count; i++) {
+        status = name_slot(state, function, i, slots[i]);
+        if (status == TNL_OK && state->position[slots[i]] >= TNL_MAX_POSITION)
+            status = FAIL(state, "%s: slot %d is at the last position", function, slots[i]);
+    }
+    return status;
+}
+
+tnl_status tnl_send_slots(tnl_state *state, int count, const int32_t *slots) {
+    static const int32_t none = 0;
+    for (int i = 0; i < count; i++)
+        set_entry(state, i, slots[i], &none, 1);
+    return send_index(state, count);
+}
+
 tnl_status tnl_state_decode(tnl_state *state, int count, const int32_t *slots,
                             const int32_t *tokens) {
     static const char function[] = "tnl_state_decode";
     if (!state)
         return TNL_INVALID_ARGUMENT;
-    tnl_status status = check_count(state, function, count, slots && tokens ? slots : NULL);
-    for (int i = 0; status == TNL_OK && i < count; i++) {
-        status = name_slot(state, function, i, slots[i]);
-        if (status == TNL_OK)
-            status = check_token(state, function, i, tokens[i]);
-        if (status == TNL_OK && state->position[slots[i]] >= TNL_MAX_POSITION)
-            status = FAIL(state, "%s: slot %d is at the last position", function, slots[i]);
-    }
+    tnl_status status = tnl_check_slots(state, function, count, tokens ? slots : NULL);
+    for (int i = 0; status == TNL_OK && i < count; i++)
+        status = check_token(state, function, i, tokens[i]);
     if (status != TNL_OK)
         return status;
     for (int i = 0; i < count; i++)

@@ -2,7 +2,7 @@
  * The model's layers as calls of the library's operators, once for both forms. The same walk,
  * without running anything, measures the workspace that they ask for.
  *
- * With x and y the two buffers of rows, and the residual stream in a third:
+ * With x and y the two buffers of rows, and the residual stream, in float32, in a third:
  *
  *     stream = scale embedding[tokens];  x = SRMSNorm(stream)
  *     for each layer:
@@ -213,7 +213,8 @@ static tnl_status mix_token(const tnl_pass *pass, int layer, const void *x, void
 /* stream += x; x = SRMSNorm(stream). */
 static tnl_status add_and_norm(const tnl_pass *pass, void *x) {
     const int64_t width = config_of(pass)->embed_dim;
-    const tnl_tensor stream = rows_of(pass, pass->state->buffer.residual, width);
+    const tnl_tensor stream =
+        tnl_2d(pass->state->buffer.residual, TNL_FLOAT32, pass->tokens, width);
     const tnl_srmsnorm_residual_forward_args args = {.residual = stream,
                                                      .x = rows_of(pass, x, width),
                                                      .residual_out = stream,
@@ -236,14 +237,9 @@ static tnl_status begin(const tnl_pass *pass, void *x) {
     const tnl_state *state = pass->state;
     const tnl_config *config = config_of(pass);
     const float scale = config->scale_embedding ? sqrtf((float)config->embed_dim) : 1;
-    tnl_status status = TNL_OK;
-    if (!pass->measured)
-        status = tnl_embed(state->context, &state->model->embedding, state->index.tokens,
-                           pass->tokens, scale, state->buffer.residual);
-    const tnl_srmsnorm_forward_args norm = {
-        .x = rows_of(pass, state->buffer.residual, config->embed_dim),
-        .y = rows_of(pass, x, config->embed_dim)};
-    return status == TNL_OK ? run(pass, TNL_SRMSNORM_FORWARD, &norm) : status;
+    return pass->measured ? TNL_OK
+                          : tnl_embed(state->context, &state->model->embedding, state->index.tokens,
+                                      pass->tokens, scale, state->buffer.residual, x);
 }
 
 /* Where the rows that logits are wanted of lie together. */

@@ -59,7 +59,7 @@ static size_t lay_out(tnl_state *state, void *base) {
     state->bytes.slots = c.used;
     state->index = carve_index(state, &c);
     tnl_buffers *buffer = &state->buffer;
-    buffer->residual = carve(&c, m * width, size);
+    buffer->residual = carve(&c, m * width, sizeof(float));
     buffer->x = carve(&c, m * width, size);
     buffer->y = carve(&c, m * width, size);
     buffer->packed = carve(&c, m * 6 * hidden, size);
@@ -68,6 +68,7 @@ static size_t lay_out(tnl_state *state, void *base) {
         carve(&c, state->slots > 1 ? state->slots * largest_slot(config) : 0, sizeof(float));
     buffer->last = carve(&c, state->slots * width, size);
     buffer->logits = carve(&c, state->logit_rows * config->vocab_size, size);
+    buffer->step = carve(&c, (int64_t)state->step_bytes, 1);
     state->workspace = (void *)(c.base + c.used);
     return c.used;
 }
@@ -124,13 +125,17 @@ static tnl_status reserve_and_measure(tnl_state *state, size_t bytes) {
 
 static tnl_status allocate(tnl_state *state) {
     const tnl_config *config = &state->model->checkpoint.config;
+    state->step_bytes = tnl_describe_step(state);
     const size_t bytes = lay_out(state, NULL);
     carver host = {0, 0};
     carve_index(state, &host);
     state->position = calloc((size_t)state->slots, sizeof *state->position);
     state->named = calloc((size_t)state->slots, sizeof *state->named);
     state->index_memory = calloc(1, host.used);
-    if (!state->position || !state->named || !state->index_memory)
+    state->graph = calloc((size_t)state->slots + 1, sizeof *state->graph);
+    state->decoded = calloc((size_t)state->slots + 1, sizeof *state->decoded);
+    if (!state->position || !state->named || !state->index_memory || !state->graph ||
+        !state->decoded)
         return tnl_fail(state->context, TNL_OUT_OF_MEMORY, "tnl_state_create: out of memory");
     host = (carver){(uintptr_t)state->index_memory, 0};
     state->host_index = carve_index(state, &host);
@@ -148,6 +153,9 @@ static tnl_status allocate(tnl_state *state) {
     if (!tnl_memory_queue_zero(state->context, state->memory, state->bytes.slots))
         return tnl_fail(state->context, TNL_DEVICE_ERROR,
                         "tnl_state_create: the slots could not be cleared");
+    if (state->step_bytes && !tnl_prepare_step(state, state->buffer.step, state->step_bytes))
+        return tnl_fail(state->context, TNL_DEVICE_ERROR,
+                        "tnl_state_create: the decode step could not be set up");
     return TNL_OK;
 }
 
@@ -209,7 +217,15 @@ tnl_status tnl_state_create(tnl_model *model, tnl_context *context,
 void tnl_state_destroy(tnl_state *state) {
     if (!state)
         return;
-    tnl_memory_free(state->context->device, state->memory);
+    tnl_memory_free(state->context->device, state->memory); /* waits */
+    for (int i = 0; i < TNL_STATE_AHEAD; i++)
+        tnl_mark_destroy(state->context, state->mark[i]);
+    tnl_memory_free_shared(state->context, state->made);
+    for (int i = 0; state->graph && i <= state->slots; i++)
+        if (state->graph[i].stream)
+            tnl_graph_free(&state->graph[i]);
+    free(state->graph);
+    free(state->decoded);
     free(state->index_memory);
     free(state->position);
     free(state->named);

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "program/command.h"
-#include "program/sampler.h"
 #include "program/tokenizer.h"
 
 enum { PIECE = 512 }; /* tokens of the prompt fed at a time */
@@ -20,11 +19,12 @@ typedef struct settings {
 typedef struct run_state {
     opened o;
     tokenizer *tokenizer; /* NULL: ids are printed */
-    sampler sampler;
-    float *logits;
-    int32_t *tokens; /* the prompt's, and those made so far */
-    int64_t prompt_count, made_count;
+    int32_t *tokens;      /* the prompt's, and those made so far */
+    int64_t prompt_count, made_count, most;
     size_t shown; /* bytes of their text that need not be written any more */
+    int32_t eos;
+    bool failed;  /* to show a token */
+    double begun; /* when the first token had come */
 } run_state;
 
 /* ---- output ------------------------------------------------------------------------------- */
@@ -76,45 +76,50 @@ static bool feed_prompt(run_state *r) {
                               done + some < count ? TNL_NO_LOGITS : TNL_LAST_LOGITS) != TNL_OK)
             return blame(&r->o);
     }
-    return tnl_state_read_logits(r->o.state, r->logits) == TNL_OK || blame(&r->o);
+    return true;
+}
+
+/* A token has come; not 0: no more of them. */
+static int take(void *user, int64_t step, const int32_t *token) {
+    run_state *r = user;
+    if (step == 0)
+        r->begun = seconds();
+    if (*token == r->eos)
+        return 1;
+    r->tokens[r->prompt_count + r->made_count++] = *token;
+    r->failed = !show(r, r->made_count == r->most);
+    return r->failed;
 }
 
 /* Tokens until there are enough, or the text ends. */
 static bool make_tokens(run_state *r, const settings *s) {
-    const int eos = s->ignore_eos ? -1 : tnl_model_config(r->o.model)->eos;
     static const int32_t slot = 0;
-    while (r->made_count < s->count) {
-        const int32_t token = sampler_choose(&r->sampler, r->logits, (uint64_t)r->made_count);
-        if (token < 0) {
-            complain("a logit is not a finite number");
-            return false;
-        }
-        if (token == eos)
-            return true;
-        r->tokens[r->prompt_count + r->made_count++] = token;
-        if (!show(r, r->made_count == s->count))
-            return false;
-        if (r->made_count < s->count && (tnl_state_decode(r->o.state, 1, &slot, &token) != TNL_OK ||
-                                         tnl_state_read_logits(r->o.state, r->logits) != TNL_OK))
-            return blame(&r->o);
-    }
-    return true;
+    const tnl_generation how = {.sampling = {.temperature = s->temperature,
+                                             .top_k = s->top_k,
+                                             .top_p = s->top_p,
+                                             .seed = (uint64_t)s->seed},
+                                .steps = s->count,
+                                .stop = r->eos,
+                                .give = take,
+                                .user = r};
+    return (tnl_state_generate(r->o.state, 1, &slot, &how) == TNL_OK || blame(&r->o)) && !r->failed;
 }
 
 static bool generate(run_state *r, const settings *s) {
     const double start = seconds();
     if ((r->tokenizer && !show_text(r, false, true)) || !feed_prompt(r))
         return false;
-    const double fed = seconds();
+    r->begun = seconds();
     const bool made = make_tokens(r, s);
-    const double end = seconds();
+    const double end = seconds(), fed = r->begun;
+    const int64_t more = r->made_count > 1 ? r->made_count - 1 : 0;
     putchar('\n');
     fflush(stdout);
     fprintf(stderr,
-            "prompt: %lld tokens in %.3f s, %.1f tokens/s; made: %lld in %.3f s, %.1f "
-            "tokens/s\n",
+            "prompt: %lld tokens and one made in %.3f s, %.1f tokens/s; made: %lld more in %.3f s, "
+            "%.1f tokens/s\n",
             (long long)r->prompt_count, fed - start, (double)r->prompt_count / (fed - start),
-            (long long)r->made_count, end - fed, (double)r->made_count / (end - fed));
+            (long long)more, end - fed, (double)more / (end - fed));
     return made;
 }
 
@@ -153,24 +158,15 @@ static bool set_up(run_state *r, const settings *s, const char *directory) {
     const tnl_state_options options = {.slots = 1, .max_tokens = PIECE};
     if (!open_tokenizer(r, s, directory) || !open_all(&r->o, directory, s->where, &options))
         return false;
-    const int64_t vocab = tnl_model_config(r->o.model)->vocab_size;
-    r->sampler = (sampler){.temperature = s->temperature,
-                           .top_k = s->top_k,
-                           .top_p = s->top_p,
-                           .seed = (uint64_t)s->seed};
-    r->logits = malloc(sizeof *r->logits * (size_t)vocab);
-    if (sampler_open(&r->sampler, vocab) && r->logits)
-        return true;
-    complain("out of memory");
-    return false;
+    r->eos = s->ignore_eos ? -1 : tnl_model_config(r->o.model)->eos;
+    r->most = s->count;
+    return true;
 }
 
 static int run_all(const settings *s, const char *directory) {
     run_state r = {0};
     const bool good = set_up(&r, s, directory) && read_prompt(&r, s) && generate(&r, s);
     free(r.tokens);
-    free(r.logits);
-    sampler_close(&r.sampler);
     close_all(&r.o);
     tokenizer_close(r.tokenizer);
     return good ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -4,8 +4,9 @@
  * Every file here is compiled twice. Plainly, `real` is double and rounded() does nothing: the
  * reference. With TNL_NAIVE, `real` is float and rounded() rounds to the call's type: the naive
  * computation in that type, which sums in float32 as every variant may and rounds each
- * intermediate tensor as a program that runs operator by operator would. Inputs and outputs are
- * double in both; the caller rounds outputs to the type they are stored in.
+ * intermediate tensor (rounded_to: one of a type of its own) as a program that runs operator by
+ * operator would. Inputs and outputs are double in both; the caller rounds outputs to the type they
+ * are stored in.
  */
 #ifndef TNL_REFERENCE_H
 #define TNL_REFERENCE_H
@@ -16,12 +17,13 @@
 #ifdef TNL_NAIVE
 typedef float real;
 #define REFERENCE(name) tnl_naive_##name
-#define rounded(call, x) ((real)tnl_round((call)->type, (x)))
+#define rounded_to(type, x) ((real)tnl_round((type), (x)))
 #else
 typedef double real;
 #define REFERENCE(name) tnl_reference_##name
-#define rounded(call, x) ((void)(call), (real)(x))
+#define rounded_to(type, x) ((void)(type), (real)(x))
 #endif
+#define rounded(call, x) rounded_to((call)->type, x)
 
 #ifdef __cplusplus
 extern "C" {

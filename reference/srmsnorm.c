@@ -56,6 +56,7 @@ void REFERENCE(srmsnorm_backward)(const tnl_call *call) {
 
 void REFERENCE(srmsnorm_residual_forward)(const tnl_call *call) {
     const int64_t m = call->dim[DIM_M], width = call->dim[DIM_HIDDEN];
+    const tnl_type stream = call->tensor[RES_RESIDUAL_OUT].type;
 #pragma omp parallel for
     for (int64_t row = 0; row < m; row++) {
         const double *residual = tnl_values(call, RES_RESIDUAL) + row * width;
@@ -63,7 +64,7 @@ void REFERENCE(srmsnorm_residual_forward)(const tnl_call *call) {
         double *sum = tnl_values(call, RES_RESIDUAL_OUT) + row * width;
         double *y = tnl_values(call, RES_Y) + row * width;
         for (int64_t i = 0; i < width; i++)
-            sum[i] = rounded(call, (real)residual[i] + (real)x[i]);
+            sum[i] = rounded_to(stream, (real)residual[i] + (real)x[i]);
         const real r = row_scale(call, sum);
         for (int64_t i = 0; i < width; i++)
             y[i] = r * (real)sum[i];

@@ -45,6 +45,9 @@ static void try_type(trial *t, int i) {
     for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
         if (types[k] == (int)right)
             continue;
+        /* Right by itself: beside the other tensors it is not. */
+        if (types[k] == TNL_FLOAT32 && argument->or_float32 && argument->role == TNL_INPUT)
+            continue;
         tnl_type type = (tnl_type)types[k];
         bool known = tnl_type_size(type) != 0;
         t->tensor[i].type = type;

@@ -207,6 +207,7 @@ static void verify_all(report *r, const settings *s, const verify_devices *devic
         verify_model_checks(r, devices->context[i]);
         verify_made_model(r, devices->context[i]);
         verify_transformer(r, devices->context[i]);
+        verify_generation(r, devices->context[i]);
         verify_damage(r, devices->context[i]);
         verify_bad_input(r, devices->context[i]);
     }

@@ -12,7 +12,7 @@
 #include "core/context.h"
 #include "core/types.h"
 #include "model/convert.h"
-#include "program/sampler.h"
+#include "model/sampler.h"
 #include "verify/damage.h"
 #include "verify/parts.h"
 #include "verify/random.h"
@@ -68,14 +68,16 @@ static const float some_logits[VOCABULARY] = {1, -2, 3, 0.5f, 2.5f, -1};
 
 /* How often each token was drawn, against the softmax over what must be left (bits of `left`). The
  * standard deviation of a share is at most sqrt(1/4 / DRAWS) = 0.0036. */
-static void check_shares(report *r, sampler s, unsigned left, const char *what) {
+static void check_shares(report *r, tnl_sampler *s, tnl_sampling how, unsigned left,
+                         const char *what) {
     double expected[VOCABULARY], total = 0, worst = 0;
     int drawn[VOCABULARY] = {0};
     const double bound = 0.018;
     for (int i = 0; i < VOCABULARY; i++)
-        total += expected[i] = left >> i & 1 ? exp(some_logits[i] / s.temperature) : 0;
+        total += expected[i] = left >> i & 1 ? exp(some_logits[i] / how.temperature) : 0;
     for (int i = 0; i < DRAWS; i++) {
-        const int32_t token = sampler_choose(&s, some_logits, (uint64_t)i);
+        const int32_t token =
+            tnl_sampler_choose(s, &how, some_logits, tnl_draw(&how, 0, (uint64_t)i));
         drawn[token >= 0 && token < VOCABULARY ? token : 0]++;
     }
     for (int i = 0; i < VOCABULARY; i++) {
@@ -87,25 +89,26 @@ static void check_shares(report *r, sampler s, unsigned left, const char *what) 
 }
 
 static void check_sampling(report *r) {
-    sampler s = {.temperature = 1, .top_p = 1, .seed = r->seed};
-    if (!report_case(r, sampler_open(&s, VOCABULARY), 0, 0, "out of memory"))
+    tnl_sampler s;
+    tnl_sampling how = {.temperature = 1, .top_p = 1, .seed = r->seed};
+    if (!report_case(r, tnl_sampler_open(&s, VOCABULARY), 0, 0, "out of memory"))
         return;
-    check_shares(r, s, 0x3f, "all");
-    s.temperature = 2.5;
-    check_shares(r, s, 0x3f, "hot");
-    s.temperature = 0.5;
-    s.top_k = 3;
-    check_shares(r, s, 1 << 2 | 1 << 4 | 1 << 0, "top 3");
-    s = (sampler){
-        .temperature = 1, .top_p = 0.6, .seed = 5, .count = s.count, .ordered = s.ordered};
-    check_shares(r, s, 1 << 2 | 1 << 4, "top 0.6"); /* 0.53 and 0.32 of it */
-    s.top_p = 0;
-    check_shares(r, s, 1 << 2, "top 0");
-    s.temperature = 0;
-    report_case(r, sampler_choose(&s, some_logits, 9) == 2, 0, 0, "not the likeliest");
+    check_shares(r, &s, how, 0x3f, "all");
+    how.temperature = 2.5;
+    check_shares(r, &s, how, 0x3f, "hot");
+    how.temperature = 0.5;
+    how.top_k = 3;
+    check_shares(r, &s, how, 1 << 2 | 1 << 4 | 1 << 0, "top 3");
+    how = (tnl_sampling){.temperature = 1, .top_p = 0.6, .seed = 5};
+    check_shares(r, &s, how, 1 << 2 | 1 << 4, "top 0.6"); /* 0.53 and 0.32 of it */
+    how.top_p = 0;
+    check_shares(r, &s, how, 1 << 2, "top 0");
+    how.temperature = 0;
+    report_case(r, tnl_sampler_choose(&s, &how, some_logits, 0.9) == 2, 0, 0, "not the likeliest");
     const float bad[VOCABULARY] = {0, NAN};
-    report_case(r, sampler_choose(&s, bad, 0) == -1, 0, 0, "a NaN was taken");
-    sampler_close(&s);
+    report_case(r, tnl_sampler_choose(&s, &how, bad, 0) == TNL_TOKEN_NOT_FINITE, 0, 0,
+                "a NaN was taken");
+    tnl_sampler_close(&s);
 }
 
 /* ---- conversion --------------------------------------------------------------------------- */

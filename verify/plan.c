@@ -47,8 +47,15 @@ void problem_complete(problem_spec *spec) {
 
 /* ---- where tensors lie -------------------------------------------------------------------- */
 
-static bool is_packable(const tnl_argument *argument) {
-    return argument->type == TNL_NO_TYPE && argument->rank > 1;
+static tnl_type type_of(const problem_spec *spec, const tnl_argument *argument) {
+    if (argument->or_float32 && spec->float32)
+        return TNL_FLOAT32;
+    return argument->type ? argument->type : spec->type;
+}
+
+static bool is_packable(const problem_spec *spec, const tnl_argument *argument) {
+    return argument->type == TNL_NO_TYPE && argument->rank > 1 &&
+           type_of(spec, argument) == spec->type;
 }
 
 /* Whether two data tensors of one role number the same tokens (and heads). */
@@ -95,8 +102,7 @@ static int64_t stride_packed(tnl_tensor *tensor, const int *order, int inner, in
 }
 
 static tnl_tensor make_view(const problem_spec *spec, const tnl_argument *argument) {
-    tnl_tensor view = {.type = argument->type ? argument->type : spec->type,
-                       .rank = argument->rank};
+    tnl_tensor view = {.type = type_of(spec, argument), .rank = argument->rank};
     for (int i = 0; i < view.rank; i++)
         view.shape[i] = spec->dim[argument->shape[i]];
     return view;
@@ -110,7 +116,7 @@ static bool same_shape(const tnl_tensor *a, const tnl_tensor *b) {
 /* The packed block that tensor i joins, or a new one. */
 static int find_block(const problem_spec *spec, problem_plan *plan, int i) {
     const tnl_argument *argument = tnl_operators[spec->op].argument;
-    bool packed = spec->layout == LAYOUT_PACKED && is_packable(&argument[i]);
+    bool packed = spec->layout == LAYOUT_PACKED && is_packable(spec, &argument[i]);
     for (int j = 0; packed && j < plan->block_count; j++)
         if (plan->block[j].packed && same_group(&argument[plan->block[j].owner], &argument[i]))
             return j;

@@ -25,6 +25,7 @@ typedef enum kind {
     KIND_OVERFLOW,
     KIND_PACKED,
     KIND_POSITION,
+    KIND_FLOAT32,
     KIND_RANDOM
 } kind;
 
@@ -234,6 +235,14 @@ static unsigned random_present(tnl_operator op, uint64_t seed) {
     }
 }
 
+/* Whether a tensor may be float32 beside data of the problem's type. */
+static bool has_choice(const problem_spec *spec) {
+    bool has = false;
+    for (int i = 0; i < tnl_operators[spec->op].argument_count; i++)
+        has = has || tnl_operators[spec->op].argument[i].or_float32;
+    return has && spec->type != TNL_FLOAT32;
+}
+
 /* What is not the matter of a case, drawn by its seed. */
 static void draw_the_rest(problem_spec *spec) {
     static const int64_t position[] = {0, 1, 1000, 1000000};
@@ -243,6 +252,7 @@ static void draw_the_rest(problem_spec *spec) {
     spec->slopes = (slopes)(bits / LAYOUTS % SLOPES);
     spec->position = position[bits >> 16 & 3];
     spec->in_place = bits >> 20 & 1;
+    spec->float32 = has_choice(spec) && bits >> 21 & 1;
 }
 
 /* ---- kinds of case ------------------------------------------------------------------------ */
@@ -302,6 +312,8 @@ static bool add_choices(sweep *s, const problem_spec *base) {
         spec.layout = (layout)(i % LAYOUTS);
         spec.in_place = i >= LAYOUTS;
         added &= add(s, KIND_LAYOUT, &spec);
+        spec.float32 = has_choice(&spec);
+        added &= !spec.float32 || add(s, KIND_FLOAT32, &spec);
     }
     for (int i = 0; sweep_bit(base->op, "slope") && i < SLOPES; i++) {
         problem_spec spec = *base;
@@ -327,6 +339,7 @@ static bool add_values(sweep *s, const problem_spec *base) {
         spec.seed += i;
         spec.present = random_present(spec.op, spec.seed);
         spec.layout = (layout)(i % LAYOUTS);
+        spec.float32 = has_choice(&spec) && i % 2;
         spec.values = VALUES_LARGE;
         added &= add(s, KIND_LARGE, &spec);
         spec.values = VALUES_ZERO_ROWS;

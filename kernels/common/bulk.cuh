@@ -33,6 +33,30 @@ static __device__ __forceinline__ void bulk_expect(uint64_t *barrier, unsigned b
 #endif
 }
 
+/* Arrive, and no bytes. */
+static __device__ __forceinline__ void bulk_arrive(uint64_t *barrier) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
+                 : "memory");
+#endif
+}
+
+/* Whether a phase has ended. */
+static __device__ __forceinline__ bool bulk_test(uint64_t *barrier, unsigned parity) {
+    unsigned done = 1;
+#if __CUDA_ARCH__ >= 900
+    asm volatile("{\n"
+                 ".reg .pred p;\n"
+                 "mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+                 "selp.u32 %0, 1, 0, p;\n"
+                 "}"
+                 : "=r"(done)
+                 : "r"(shared_address(barrier)), "r"(parity)
+                 : "memory");
+#endif
+    return done != 0;
+}
+
 /* Wait for the end of a phase: 0 for the first, 1 for the second, and so on by turns. */
 static __device__ __forceinline__ void bulk_wait(uint64_t *barrier, unsigned parity) {
 #if __CUDA_ARCH__ >= 900

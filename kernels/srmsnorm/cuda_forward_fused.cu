@@ -154,10 +154,15 @@ tnl_status gate_forward(const tnl_call *call) {
     return launch<NORM_GATE>(call, GATE_X, GATE_U, GATE_Y, GATE_Y);
 }
 
+/* A residual of another type than x: cuda_residual_wide.cu. */
+const char *rejects_wide(const tnl_call *call) {
+    return call->tensor[RES_RESIDUAL].type == call->type ? NULL : "takes a residual of x's type";
+}
+
 } // namespace
 
 const tnl_kernel tnl_cuda_srmsnorm_forward_fused = {.launch = forward, .deterministic = true};
-const tnl_kernel tnl_cuda_srmsnorm_residual_forward_fused = {.launch = residual_forward,
-                                                             .deterministic = true};
+const tnl_kernel tnl_cuda_srmsnorm_residual_forward_fused = {
+    .launch = residual_forward, .rejects = rejects_wide, .deterministic = true};
 const tnl_kernel tnl_cuda_srmsnorm_gate_forward_fused = {.launch = gate_forward,
                                                          .deterministic = true};
