@@ -27,8 +27,9 @@ struct transformer_state {
     int64_t rows;      /* of logits, of the last call */
     void *memory;
     size_t cache_bytes, bytes;
-    char *k, *v; /* [layers, slots, heads, capacity, d] */
-    void *stream, *x, *y, *packed, *o, *logits;
+    char *k, *v;   /* [layers, slots, heads, capacity, d] */
+    float *stream; /* [max_tokens,D] */
+    void *x, *y, *packed, *o, *logits;
     int64_t *positions; /* [slots], on the device */
     int32_t *tokens;    /* [max_tokens], on the device */
     void *attention;    /* its workspace */

@@ -67,7 +67,7 @@ static tnl_status mix_token(const transformer_pass *p, int index, void *x, void 
 /* stream += x; x = SRMSNorm(stream). */
 static tnl_status add_and_norm(const transformer_pass *p, void *x) {
     const int64_t width = p->state->model->config.embed_dim;
-    const tnl_tensor stream = rows_of(p, p->state->stream, width);
+    const tnl_tensor stream = tnl_2d(p->state->stream, TNL_FLOAT32, p->attention.rows, width);
     const tnl_srmsnorm_residual_forward_args args = {.residual = stream,
                                                      .x = rows_of(p, x, width),
                                                      .residual_out = stream,
@@ -86,16 +86,12 @@ static tnl_status mix_channel(const transformer_pass *p, int index, void *y, voi
     return run(p, TNL_SGLU_FORWARD, &args);
 }
 
+/* stream = embedding; x = SRMSNorm(stream). */
 static tnl_status begin(const transformer_pass *p, void *x) {
     const transformer_state *state = p->state;
-    const int64_t width = state->model->config.embed_dim;
-    tnl_status status = TNL_OK;
-    if (!p->measured)
-        status = tnl_embed(state->model->context, &state->model->embedding, state->tokens,
-                           p->attention.rows, 1, state->stream);
-    const tnl_srmsnorm_forward_args norm = {.x = rows_of(p, state->stream, width),
-                                            .y = rows_of(p, x, width)};
-    return status == TNL_OK ? run(p, TNL_SRMSNORM_FORWARD, &norm) : status;
+    return p->measured ? TNL_OK
+                       : tnl_embed(state->model->context, &state->model->embedding, state->tokens,
+                                   p->attention.rows, 1, state->stream, x);
 }
 
 /* Of every sequence's token when decoding, of the last token when prefilling. */

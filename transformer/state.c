@@ -16,7 +16,7 @@ static void lay_out(transformer_state *state, transformer_carver *c) {
     state->k = transformer_take(c, cache);
     state->v = transformer_take(c, cache);
     state->cache_bytes = c->used;
-    state->stream = transformer_take(c, rows * width);
+    state->stream = transformer_take(c, rows * (size_t)config->embed_dim * sizeof *state->stream);
     state->x = transformer_take(c, rows * width);
     state->y = transformer_take(c, rows * width);
     state->packed = transformer_take(c, rows * 3 * width);
