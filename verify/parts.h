@@ -37,6 +37,7 @@ void verify_model_checks(report *r, tnl_context *context);
 void verify_made_model(report *r, tnl_context *context);
 /* The Transformer of figure 4: its attention, and prefilling against decoding. */
 void verify_transformer(report *r, tnl_context *context);
+void verify_transformer_attention(report *r, tnl_context *context);
 /* Tokens chosen where the logits are, against the host's choice. */
 void verify_generation(report *r, tnl_context *context);
 /* Every public function with bad arguments, made from the table. */
