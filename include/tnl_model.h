@@ -27,9 +27,10 @@
  * What tnl.h says of streams, errors and threads holds here too: work is asynchronous on the
  * context's stream, but for the functions that say they wait. A call can't be captured into a CUDA
  * graph: its tokens come from host memory. On CUDA a decoding call of one size is recorded as a
- * graph by itself the second time, or is one kernel (few tokens, bfloat16, from Hopper on). After TNL_DEVICE_ERROR the slots of
- * the call hold nothing of use and must be reset. Texts of errors are the context's. A model is
- * only read once it is open: states on contexts of several threads may share it.
+ * graph by itself the second time, or is one kernel (few tokens, bfloat16, from Hopper on). After
+ * TNL_DEVICE_ERROR the slots of the call hold nothing of use and must be reset. Texts of errors are
+ * the context's. A model is only read once it is open: states on contexts of several threads may
+ * share it.
  */
 #ifndef TNL_MODEL_H
 #define TNL_MODEL_H

@@ -8,7 +8,7 @@
 extern "C" {
 #endif
 
-enum { TNL_STEP_MOST_ROWS = 4 };
+enum { TNL_STEP_MOST_ROWS = 2 };
 
 /* What a layer's part of the step works on, in the device's memory. Matrices are [out,in]. */
 typedef struct tnl_step_layer {
@@ -31,6 +31,8 @@ typedef struct tnl_step {
 
 /* Bytes of `memory`; 0: the kernel does not take this model or device. */
 size_t tnl_cuda_step_bytes(const tnl_context *context, const tnl_step *step);
+/* The most rows for which the kernel is faster than a graph of the operators; 0: it never is. */
+int tnl_step_rows(const tnl_step *step);
 /* Queue a step of `rows` tokens, at most TNL_STEP_MOST_ROWS, on the context's stream. */
 tnl_status tnl_cuda_step(tnl_context *context, const tnl_step *step, int rows);
 

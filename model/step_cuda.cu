@@ -1,6 +1,6 @@
 /*
  * A decode step of the whole model in one kernel, for a few sequences: what pass.c's walk computes
- * in the recurrent form (Algorithm 2), in bfloat16, at the rate at which memory gives the weights.
+ * in the recurrent form (Algorithm 2), in bfloat16, without a launch between its products.
  *
  * A block on every multiprocessor, all of them at once; a warp has rows of every weight matrix. Of
  * a layer there are five rounds, each of which needs all values of the one before it:
@@ -22,7 +22,7 @@
  *
  * Shared memory; x has two places by turns, so that a round's needs one barrier of the block:
  *
- *     x[2][rows][columns] | squares[2][rows][COMPUTING] | arrived[WARPS][slots] |
+ *     x[2][rows][..] | squares[2][rows][COMPUTING] | arrived, free[WARPS][slots] |
  * ring[WARPS][slots]
  */
 #include "model/step_mix.cuh"
@@ -287,10 +287,8 @@ tnl_status tnl_cuda_step(tnl_context *context, const tnl_step *of, int rows) {
                                 m.p,
                                 m.counter,
                                 0};
-    const cudaError_t error = rows == 1   ? step::launch<1>(context, at)
-                              : rows == 2 ? step::launch<2>(context, at)
-                              : rows == 3 ? step::launch<3>(context, at)
-                                          : step::launch<4>(context, at);
+    const cudaError_t error =
+        rows == 1 ? step::launch<1>(context, at) : step::launch<TNL_STEP_MOST_ROWS>(context, at);
     if (error == cudaSuccess)
         return TNL_OK;
     cudaGetLastError();

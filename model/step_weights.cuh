@@ -23,7 +23,7 @@ constexpr int COMPUTING = 32 * WARPS, THREADS = COMPUTING + 32;
 constexpr int PIECE = 1024; /* elements of a slot */
 constexpr int LANE = 8;     /* of them a lane takes at a time: 16 bytes */
 constexpr int LINES = 4;
-constexpr int IN_FLIGHT = 2; /* pieces of a ring */
+constexpr int IN_FLIGHT = 6; /* pieces of a ring */
 
 /* The products of a layer, in their order, and the one behind the last layer. */
 enum product { QKVU, OUT, GATE, DOWN, HEAD };
@@ -182,8 +182,8 @@ struct ring_place {
 };
 
 /* The warp that asks: lane i for the ring of warp i, slot after slot. By lanes 0 to WARPS - 1. No
- * more than IN_FLIGHT pieces of a ring are asked for and not there: with more, memory is no faster,
- * but what blocks exchange has to wait in the same queues. */
+ * more than IN_FLIGHT pieces of a ring are asked for and not there: what blocks exchange waits in
+ * the same queues. */
 static __device__ __forceinline__ void ask_for_all(const struct shape &shape, cursor ahead,
                                                    __nv_bfloat16 *slots, uint64_t *arrived,
                                                    uint64_t *free, int count) {

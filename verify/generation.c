@@ -12,7 +12,7 @@
 #include "verify/fed.h"
 #include "verify/parts.h"
 
-enum { VOCABULARY = 3000, SLOTS = 3, PROMPT = 5, STEPS = 40 };
+enum { VOCABULARY = 3000, SLOTS = 2, PROMPT = 5, STEPS = 40 };
 
 typedef struct maker {
     report *r;
@@ -24,7 +24,7 @@ typedef struct maker {
     int64_t steps, most; /* tokens given; most: then no more are wanted */
 } maker;
 
-static const int32_t slots[SLOTS] = {2, 0, 1};
+static const int32_t slots[SLOTS] = {1, 0};
 
 static int take(void *user, int64_t step, const int32_t *tokens) {
     maker *m = user;
@@ -146,9 +146,9 @@ static void misuse(maker *m) {
     if (!report_case(m->r, begin(m), 0, 0, "%s", tnl_context_error(m->context)))
         return;
     tnl_generation bad = how;
-    refuse(m, tnl_state_generate(m->state, 2, slots, &how), "count is 2");
+    refuse(m, tnl_state_generate(m->state, 1, slots, &how), "count is 1");
     refuse(m, tnl_state_generate(m->state, SLOTS, NULL, &how), "NULL");
-    refuse(m, tnl_state_generate(m->state, SLOTS, (int32_t[]){0, 1, 1}, &how), "slot 1");
+    refuse(m, tnl_state_generate(m->state, SLOTS, (int32_t[]){1, 1}, &how), "slot 1");
     refuse(m, tnl_state_generate(m->state, SLOTS, slots, NULL), "how is NULL");
     bad.give = NULL;
     refuse(m, tnl_state_generate(m->state, SLOTS, slots, &bad), "give is NULL");
