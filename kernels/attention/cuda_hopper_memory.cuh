@@ -44,6 +44,19 @@ constexpr int MOST_SHARED_BYTES = 227 * 1024;
  * products in two parts: there may be too few terms in a sum for roundings to average out. */
 constexpr int FEW_TOKENS = 512;
 
+constexpr int MOST_STAGES = 4;
+
+/* What lies behind the tiles. */
+template <int STAGES> struct hopper_tables {
+    float decay[TILE + 1];  /* lambda^0 .. lambda^64 */
+    uint2 weight[TILE + 2]; /* [1 + i]: lambda^i and its neighbour's power, in two parts */
+    float2 mask[2 * TILE];  /* [64 + r - c]: M of row r, columns c and c + 1 */
+    float peak[2][16];      /* of a warp's part of |S|, for float16 */
+    int unit[2];            /* the exponent of the unit of a published S */
+    barrier full[STAGES], empty[STAGES], state_full[2], state_empty[2], out_full[2], out_empty[2];
+    barrier cleared;
+};
+
 template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_shape {
     static constexpr int STATE_GROUPS = INNER == 64 ? 1 : 2;
     static constexpr int STATE_TILES = INNER / 64 / STATE_GROUPS; /* of 64 rows, a group's */
@@ -62,21 +75,11 @@ template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_shape {
     static constexpr int Y_PANELS = INNER / 64, Z_PANELS = OUTER / 64;
     static constexpr int STAGE_BYTES = (X_PANELS + Y_PANELS + Z_PANELS) * PANEL_BYTES;
     static constexpr int STATE = OUTPUTS ? INNER * OUTER : 0; /* elements */
-    static constexpr int OTHER_BYTES = 4 * STATE + OUTPUT_GROUPS * Z_PANELS * PANEL_BYTES + 4096;
+    static constexpr int OTHER_BYTES = 4 * STATE + OUTPUT_GROUPS * Z_PANELS * PANEL_BYTES +
+                                       (int)sizeof(hopper_tables<MOST_STAGES>);
     static constexpr int ROOM = (MOST_SHARED_BYTES - OTHER_BYTES) / STAGE_BYTES;
-    static constexpr int STAGES = ROOM < 4 ? ROOM : 4;
+    static constexpr int STAGES = ROOM < MOST_STAGES ? ROOM : MOST_STAGES;
     static_assert(STAGES >= 2); /* a chunk is begun before the one ahead of it is done */
-};
-
-/* What lies behind the tiles. */
-template <int STAGES> struct hopper_tables {
-    float decay[TILE + 1];  /* lambda^0 .. lambda^64 */
-    uint2 weight[TILE + 2]; /* [1 + i]: lambda^i and its neighbour's power, in two parts */
-    float2 mask[2 * TILE];  /* [64 + r - c]: M of row r, columns c and c + 1 */
-    float peak[2][16];      /* of a warp's part of |S|, for float16 */
-    int unit[2];            /* the exponent of the unit of a published S */
-    barrier full[STAGES], empty[STAGES], state_full[2], state_empty[2], out_full[2], out_empty[2];
-    barrier cleared;
 };
 
 template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_memory {
