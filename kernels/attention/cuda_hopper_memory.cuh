@@ -17,6 +17,8 @@
  *     full           a stage's bytes have come                  all groups
  *     empty          the state groups and the output group      the loader
  *                    whose chunk it holds are done with a stage
+ *     empty_x, _y    they are done with x, with y, where tiles  the loader
+ *                    leave a stage one by one
  *     state_full     S is published in a buffer                 output groups
  *     state_empty    an output group is done with a buffer      state groups
  *     out_full       an output group's tile is written          the storer
@@ -53,7 +55,8 @@ template <int STAGES> struct hopper_tables {
     float2 mask[2 * TILE];  /* [64 + r - c]: M of row r, columns c and c + 1 */
     float peak[2][16];      /* of a warp's part of |S|, for float16 */
     int unit[2];            /* the exponent of the unit of a published S */
-    barrier full[STAGES], empty[STAGES], state_full[2], state_empty[2], out_full[2], out_empty[2];
+    barrier full[STAGES], empty_x[STAGES], empty_y[STAGES], empty[STAGES];
+    barrier state_full[2], state_empty[2], out_full[2], out_empty[2];
     barrier cleared;
 };
 
@@ -64,13 +67,14 @@ template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_shape {
     static constexpr int GROUPS = STATE_GROUPS + OUTPUT_GROUPS;
     static constexpr int THREADS = GROUP * (GROUPS + 1);
     /* A thread's registers at the start; then the loader's, and those of the others: where there
-     * are two groups of each kind, outputs need more than states. */
+     * are two groups of each kind, outputs need more than states, with two tiles a group less. */
     static constexpr int REGISTERS = 65536 / THREADS / 8 * 8, LOADER_REGISTERS = 32;
     static constexpr int GROUP_REGISTERS =
         (REGISTERS * (GROUPS + 1) - LOADER_REGISTERS) / GROUPS / 8 * 8;
-    static constexpr int MORE = GROUPS == 4 ? 8 : 0;
+    static constexpr int MORE = GROUPS == 4 ? 8 : STATE_TILES == 2 ? -8 : 0;
     static constexpr int STATE_REGISTERS = GROUP_REGISTERS - MORE;
-    static constexpr int OUTPUT_REGISTERS = GROUP_REGISTERS + MORE;
+    static constexpr int OUTPUT_REGISTERS =
+        GROUP_REGISTERS + MORE * STATE_GROUPS / (OUTPUTS ? OUTPUT_GROUPS : 1);
     static constexpr int X_PANELS = OUTPUTS ? INNER / 64 : 0;
     static constexpr int Y_PANELS = INNER / 64, Z_PANELS = OUTER / 64;
     static constexpr int STAGE_BYTES = (X_PANELS + Y_PANELS + Z_PANELS) * PANEL_BYTES;
@@ -80,6 +84,9 @@ template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_shape {
     static constexpr int ROOM = (MOST_SHARED_BYTES - OTHER_BYTES) / STAGE_BYTES;
     static constexpr int STAGES = ROOM < MOST_STAGES ? ROOM : MOST_STAGES;
     static_assert(STAGES >= 2); /* a chunk is begun before the one ahead of it is done */
+    /* Whether x and y leave a stage before z: worth its barriers where there are few stages of
+     * many bytes, or little else to do. */
+    static constexpr bool TILES_LEAVE = INNER != 128;
 };
 
 template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_memory {
@@ -188,45 +195,67 @@ static __device__ __forceinline__ void clear_rows(const M &shared, const hopper_
     fence_async_proxy();
 }
 
-/* Start loading a chunk into a stage. */
+/* Start loading a tile, from `column` of its tensor on. */
+template <int PANELS, typename T>
+static __device__ __forceinline__ void load_tile(T *tile, const CUtensorMap *map, barrier *full,
+                                                 const hopper_place &at, int column, int chunk) {
+#pragma unroll
+    for (int i = 0; i < PANELS; i++)
+        tma_load(tile + i * PANEL, map, full, column + PANEL_COLUMNS * i, at.token(chunk),
+                 at.part.head, (int)at.part.s.batch);
+}
+
+/* Load a chunk into its stage, each tile as soon as there is room. */
 template <typename T, typename M>
 static __device__ __forceinline__ void load_chunk(const M &shared, const hopper_place &at,
-                                                  int chunk, int stage) {
+                                                  int chunk) {
     using shape = typename M::shape;
-    const int token = at.token(chunk), head = at.part.head, batch = (int)at.part.s.batch;
-    barrier *const full = &shared.tables().full[stage];
-    barrier_expect(full, shape::STAGE_BYTES);
-#pragma unroll
-    for (int i = 0; i < shape::Y_PANELS; i++)
-        tma_load(shared.y(stage) + i * PANEL, &at.map[1], full, PANEL_COLUMNS * i, token, head,
-                 batch);
-#pragma unroll
-    for (int i = 0; i < shape::X_PANELS; i++)
-        tma_load(shared.x(stage) + i * PANEL, &at.map[0], full, PANEL_COLUMNS * i, token, head,
-                 batch);
-#pragma unroll
-    for (int i = 0; i < shape::Z_PANELS; i++)
-        tma_load(shared.z(stage) + i * PANEL, &at.map[2], full, at.part.column + PANEL_COLUMNS * i,
-                 token, head, batch);
+    auto &tables = shared.tables();
+    const int stage = chunk % shape::STAGES, parity = (chunk / shape::STAGES - 1) & 1;
+    barrier *const full = &tables.full[stage];
+    const auto wait = [&](barrier *empty) {
+        if (chunk >= shape::STAGES)
+            barrier_wait(&empty[stage], parity);
+    };
+    wait(shape::TILES_LEAVE ? tables.empty_y : tables.empty);
+    if (lane_index() == 0) {
+        barrier_expect(full, shape::STAGE_BYTES);
+        load_tile<shape::Y_PANELS>(shared.y(stage), &at.map[1], full, at, 0, chunk);
+    }
+    if (shape::TILES_LEAVE && shape::X_PANELS > 0)
+        wait(tables.empty_x);
+    if (lane_index() == 0)
+        load_tile<shape::X_PANELS>(shared.x(stage), &at.map[0], full, at, 0, chunk);
+    if (shape::TILES_LEAVE)
+        wait(tables.empty);
+    if (lane_index() == 0)
+        load_tile<shape::Z_PANELS>(shared.z(stage), &at.map[2], full, at, at.part.column, chunk);
 }
 
 template <typename T, typename M>
 static __device__ __forceinline__ void run_loader(const M &shared, const hopper_place &at) {
     constexpr int STAGES = M::shape::STAGES;
     auto &tables = shared.tables();
-    for (int chunk = 0; chunk < at.chunks; chunk++) {
-        const int stage = chunk % STAGES;
-        if (chunk >= STAGES)
-            barrier_wait(&tables.empty[stage], (chunk / STAGES - 1) & 1);
-        if (lane_index() == 0)
-            load_chunk<T>(shared, at, chunk, stage);
-    }
+    for (int chunk = 0; chunk < at.chunks; chunk++)
+        load_chunk<T>(shared, at, chunk);
     const int last = at.chunks - 1;
     if (last < 0 || !at.mixed(last))
         return;
     barrier_wait(&tables.full[last % STAGES], last / STAGES & 1);
     clear_rows<T>(shared, at, last, last % STAGES);
     barrier_arrive(&tables.cleared);
+}
+
+/* A warp is done with a stage; or before, where they leave one by one, with one of its tiles. */
+static __device__ __forceinline__ void leave_stage(barrier *empty) {
+    __syncwarp();
+    if (lane_index() == 0)
+        barrier_arrive(empty);
+}
+
+template <typename M> static __device__ __forceinline__ void leave_tile(barrier *empty) {
+    if constexpr (M::shape::TILES_LEAVE)
+        leave_stage(empty);
 }
 
 /* Wait until a chunk's tiles are there. */

@@ -240,27 +240,53 @@ struct weighted_part {
     uint32_t high[TILE / 16][4], low[TILE / 16][4];
 };
 
-/* A chunk's for tile `tile` of the group. */
-template <typename T, typename M, typename S>
-static __device__ __forceinline__ void weigh(const M &shared, const hopper_place &at,
-                                             const S &state, int chunk, int tile,
-                                             weighted_part &part) {
-    const int rows = at.rows(chunk), step = at.p->future ? 1 : -1;
-    const int first = rows - later_powers<T>(at) - (at.p->future ? TILE - 1 : 1);
-    T *const y = shared.y(chunk % M::shape::STAGES) + (state.top / 64 + tile) * PANEL;
+/* The weights of the tokens that a lane has, two of every 8. Where registers allow they are KEPT
+ * from chunk to chunk, since shared memory has enough to do. */
+template <typename T, bool KEPT> struct lane_weights {
+    static constexpr int COUNT = TILE / 8;
+    std::conditional_t<std::is_same_v<T, __half>, float2, uint2> kept[COUNT];
+    int first, step; /* powers: of token 0, from a token to the next */
+
+    /* For chunks of so many rows. */
+    template <typename M>
+    __device__ __forceinline__ void set(const M &shared, const hopper_place &at, int rows) {
+        step = at.p->future ? 1 : -1;
+        first = rows - later_powers<T>(at) - (at.p->future ? TILE - 1 : 1);
+        if constexpr (KEPT) {
 #pragma unroll
-    for (int k = 0; k < TILE / 16; k++) {
-        uint32_t a[4]; /* a pair is two tokens of one of S's rows */
-        load_a_transposed<PANEL_COLUMNS>(a, y, 16 * k, state.top % 64);
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-            const int row = 16 * k + 8 * half + lane_index() % 4 * 2;
-            const auto weight = weights_at<T>(shared, first + step * row, step);
-            weigh_pair(a[2 * half], weight, part.high[k][2 * half], part.low[k][2 * half]);
-            weigh_pair(a[2 * half + 1], weight, part.high[k][2 * half + 1],
-                       part.low[k][2 * half + 1]);
+            for (int i = 0; i < COUNT; i++)
+                kept[i] = read(shared, i);
         }
     }
+
+    template <typename M> __device__ __forceinline__ auto read(const M &shared, int i) const {
+        return weights_at<T>(shared, first + step * (8 * i + lane_index() % 4 * 2), step);
+    }
+
+    template <typename M> __device__ __forceinline__ auto get(const M &shared, int i) const {
+        if constexpr (KEPT)
+            return kept[i];
+        else
+            return read(shared, i);
+    }
+};
+
+/* A chunk's, for the group's tiles. */
+template <typename T, typename M, typename S, typename W, int TILES>
+static __device__ __forceinline__ void weigh(const M &shared, const S &state, const W &weights,
+                                             int chunk, weighted_part (&part)[TILES]) {
+    T *const y = shared.y(chunk % M::shape::STAGES) + state.top / 64 * PANEL;
+#pragma unroll
+    for (int i = 0; i < TILES; i++)
+#pragma unroll
+        for (int k = 0; k < TILE / 16; k++) {
+            uint32_t a[4]; /* a pair is two tokens of one of S's rows */
+            load_a_transposed<PANEL_COLUMNS>(a, y + i * PANEL, 16 * k, state.top % 64);
+#pragma unroll
+            for (int j = 0; j < 4; j++)
+                weigh_pair(a[j], weights.get(shared, 2 * k + j / 2), part[i].high[k][j],
+                           part[i].low[k][j]);
+        }
 }
 
 /* Two state groups take turns at their products, so that each weighs and publishes while the tensor
@@ -305,9 +331,7 @@ static __device__ __forceinline__ void advance(const M &shared, const hopper_pla
         pin(state.at[i]);
     if (later_powers<T>(at))
         state.scale(shared.tables().decay[1]);
-    __syncwarp();
-    if (lane_index() == 0)
-        barrier_arrive(&shared.tables().empty[stage]);
+    leave_stage(&shared.tables().empty[stage]);
 }
 
 /* A state group's way through its segment. `warp`: the warp's number among the state groups'. */
@@ -329,12 +353,17 @@ static __device__ __forceinline__ void run_state(const M &shared, const hopper_p
         if (at.chunks > 0)
             publish<T, INNER>(shared, state, 0, s.tokens <= TILE);
     }
+    constexpr bool KEPT = TILES == 1;
+    lane_weights<T, KEPT> weights;
+    if constexpr (KEPT)
+        weights.set(shared, at, at.rows(0));
     for (int chunk = 0; chunk < at.chunks; chunk++) {
         weighted_part part[TILES];
+        if (!KEPT || at.rows(chunk) < TILE)
+            weights.set(shared, at, at.rows(chunk));
         wait_for_chunk(shared, at, chunk);
-#pragma unroll
-        for (int i = 0; i < TILES; i++)
-            weigh<T>(shared, at, state, chunk, i, part[i]);
+        weigh<T>(shared, state, weights, chunk, part);
+        leave_tile<M>(&shared.tables().empty_y[chunk % M::shape::STAGES]);
         advance<T>(shared, at, state, chunk, part);
         if (OUTPUTS && chunk + 1 < at.chunks)
             publish<T, INNER>(shared, state, chunk + 1, false);

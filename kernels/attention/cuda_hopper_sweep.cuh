@@ -42,15 +42,26 @@ static __device__ __forceinline__ void multiply_rows(float (&c)[N][4], T *x, uin
     }
 }
 
+/* The elements of M that a lane needs, for column blocks of 8 from a row block of 8 on leftwards.
+ * They stay in registers, since shared memory has enough to do. */
+struct lane_mask {
+    float2 at[TILE / 8 + 1];
+
+    __device__ __forceinline__ void read(const float2 *mask, int row) {
+#pragma unroll
+        for (int i = 0; i <= TILE / 8; i++)
+            at[i] = mask[TILE + row + 8 - 8 * i - lane_index() % 4 * 2];
+    }
+};
+
 /* Scores times M; what it excludes becomes 0 whatever it was. */
-static __device__ __forceinline__ void mask_scores(float (&score)[TILE / 8][4], const float2 *mask,
-                                                   int row) {
-    mask += TILE + row - lane_index() % 4 * 2;
+static __device__ __forceinline__ void mask_scores(float (&score)[TILE / 8][4],
+                                                   const lane_mask &mask) {
 #pragma unroll
     for (int i = 0; i < TILE / 8; i++)
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            const float2 weight = mask[8 * half - 8 * i];
+            const float2 weight = mask.at[i + 1 - half];
             float &left = score[i][2 * half], &right = score[i][2 * half + 1];
             left = weight.x != 0 ? left * weight.x : 0;
             right = weight.y != 0 ? right * weight.y : 0;
@@ -124,15 +135,16 @@ static __device__ __forceinline__ void start_state_product(const M &shared, int 
  * of 2^unit. `row`: the lane's first row of the tile. */
 template <typename T, sequence_size CHUNKS, typename M, int N>
 static __device__ __forceinline__ void
-weigh_outputs(const M &shared, const hopper_place &at, int chunk, int row,
+weigh_outputs(const M &shared, const hopper_place &at, int chunk, int row, const lane_mask &mask,
               float (&score)[TILE / 8][4], float (&sum)[N][4], scores_part &part, int (&unit)[2]) {
     constexpr bool UNITS = std::is_same_v<T, __half>;
     auto &tables = shared.tables();
-    mask_scores(score, tables.mask, row);
+    mask_scores(score, mask);
     if constexpr (!UNITS)
         pack_scores<T, CHUNKS>(score, part);
     wgmma_wait<0>();
     pin(sum);
+    leave_tile<M>(&tables.empty_x[chunk % M::shape::STAGES]);
     first_units<T>(unit);
     const float scale = UNITS ? power_of_two(tables.unit[chunk % 2] - LEAST_UNIT) : 1;
     __syncwarp();
@@ -175,17 +187,20 @@ static __device__ __forceinline__ void run_outputs(const M &shared, const hopper
     constexpr bool AHEAD = CHUNKS == MANY_CHUNKS && !std::is_same_v<T, __half>;
     const int row = threadIdx.x % GROUP / 32 * 16 + lane_index() / 4;
     float score[TILE / 8][4], sum[OUTER / 8][4];
+    lane_mask mask;
     if (group >= at.chunks)
         return;
+    mask.read(shared.tables().mask, row);
     start_scores<T, INNER>(shared, at, group, score);
     wgmma_wait<0>();
     pin(score);
+    leave_tile<M>(&shared.tables().empty_y[group % M::shape::STAGES]);
     for (int chunk = group; chunk < at.chunks; chunk += STEP) {
         const int stage = chunk % M::shape::STAGES;
         scores_part part;
         int unit[2];
         start_state_product<T, INNER, CHUNKS>(shared, chunk, sum);
-        weigh_outputs<T, CHUNKS>(shared, at, chunk, row, score, sum, part, unit);
+        weigh_outputs<T, CHUNKS>(shared, at, chunk, row, mask, score, sum, part, unit);
         add_scores_product<CHUNKS>(sum, part, shared.z(stage));
         /* Behind the last chunk that chunk's again: there is no branch among the products. */
         if constexpr (!AHEAD)
@@ -194,13 +209,13 @@ static __device__ __forceinline__ void run_outputs(const M &shared, const hopper
         if constexpr (AHEAD)
             wgmma_wait<1>();
         pin(sum);
-        __syncwarp();
-        if (lane_index() == 0)
-            barrier_arrive(&shared.tables().empty[stage]);
+        leave_stage(&shared.tables().empty[stage]);
         leave_units<T>(sum, unit);
         hand_over<T, OUTER>(shared, group, chunk / STEP, sum);
         wgmma_wait<0>();
         pin(score);
+        if (chunk + STEP < at.chunks)
+            leave_tile<M>(&shared.tables().empty_y[(chunk + STEP) % M::shape::STAGES]);
     }
 }
 
@@ -253,7 +268,10 @@ template <typename M> static __device__ __forceinline__ void make_barriers(const
     auto &tables = shared.tables();
     for (int i = 0; i < shape::STAGES; i++) {
         barrier_init(&tables.full[i], 1);
-        barrier_init(&tables.empty[i], 4 * (shape::STATE_GROUPS + (shape::OUTPUT_GROUPS > 0)));
+        constexpr int WARPS = 4 * (shape::STATE_GROUPS + (shape::OUTPUT_GROUPS > 0));
+        barrier_init(&tables.empty_x[i], 4);
+        barrier_init(&tables.empty_y[i], WARPS);
+        barrier_init(&tables.empty[i], WARPS);
     }
     for (int i = 0; i < 2; i++) {
         barrier_init(&tables.state_full[i], 4 * shape::STATE_GROUPS);
