@@ -17,9 +17,29 @@
  *     two output groups of 64 columns beside two state groups                            | 2,070
  *     a warp that stores for the output groups                                     3,130
  *
+ * From there on as cycles of a whole call, over its chunks: backward, b1 h32 n8192 (96 blocks of
+ * 128 columns) | b4 h32 n32768 (three waves of 128 blocks, which share the memory's rate):
+ *
+ *     as above, two stages                                                 3,730 | 3,880
+ *     three stages                                                         3,650 | 3,570
+ *     M and the weights of a lane's tokens kept in registers               3,260 | 3,530
+ *
+ * With an inner tile of 256, of which there is room for two stages, x, y and z leave a stage one by
+ * one, and the states have 8 more registers a thread: forward with d = 256 (b4 h32 n8192) took 1.12
+ * million cycles and takes 1.04. Where the inner tile is 128 wide, to leave one by one costs 3 to
+ * 13 %.
+ *
+ * Long calls, one after another, bring an H200 to its power limit: the clock was seen to fall from
+ * 1.98 to 1.56 GHz, with that as the driver's reason. Cycles are by the clock right after a call.
+ *
  * Not worth it: the next chunk's scores started before this one's are weighed (4,300: two sets of
  * scores in registers); scores of four warps in two parts for long sequences (256 cycles more, and
- * no error that counts); states in step with two tiles a group for 64 columns (2,280).
+ * no error that counts); states in step with two tiles a group for 64 columns (2,280); clusters of
+ * two blocks that load for each other what they share, dk's y and z being dv's z and y, or x and y
+ * of neighbouring columns (the L2 does it already: 7 tensors are read from memory in the backward
+ * pass with clusters and without; with d = 256 they cost 3 %); one state group of two tiles beside
+ * two output groups at 128 columns (the compiler runs out of registers and serialises the
+ * products).
  */
 #include "kernels/attention/cuda_hopper_sweep.cuh"
 #include "kernels/attention/cuda_segments.cuh"

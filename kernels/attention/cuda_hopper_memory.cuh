@@ -67,7 +67,7 @@ template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_shape {
     static constexpr int GROUPS = STATE_GROUPS + OUTPUT_GROUPS;
     static constexpr int THREADS = GROUP * (GROUPS + 1);
     /* A thread's registers at the start; then the loader's, and those of the others: where there
-     * are two groups of each kind, outputs need more than states, with two tiles a group less. */
+     * are two groups of each kind, outputs need more than states; with two tiles a group, less. */
     static constexpr int REGISTERS = 65536 / THREADS / 8 * 8, LOADER_REGISTERS = 32;
     static constexpr int GROUP_REGISTERS =
         (REGISTERS * (GROUPS + 1) - LOADER_REGISTERS) / GROUPS / 8 * 8;
@@ -84,8 +84,8 @@ template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_shape {
     static constexpr int ROOM = (MOST_SHARED_BYTES - OTHER_BYTES) / STAGE_BYTES;
     static constexpr int STAGES = ROOM < MOST_STAGES ? ROOM : MOST_STAGES;
     static_assert(STAGES >= 2); /* a chunk is begun before the one ahead of it is done */
-    /* Whether x and y leave a stage before z: worth its barriers where there are few stages of
-     * many bytes, or little else to do. */
+    /* Whether x and y leave a stage before z, by barriers of their own: measured to be of use with
+     * these tiles, and to cost more than it brings with others. */
     static constexpr bool TILES_LEAVE = INNER != 128;
 };
 
