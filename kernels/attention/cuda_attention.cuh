@@ -140,8 +140,7 @@ static inline const float *slopes_of(const tnl_call *call) {
  * batch is packed the host does not know the sequences' lengths: an item is then a place where a
  * segment may be. Sequence i has the items from begin / length + i on, where begin is its first
  * token; they suffice, and there are n / length + s in all. The ends of all segments but a
- * sequence's last are numbered from begin / length on; there are at most (n - 1) / length of
- * them.
+ * sequence's last are numbered from begin / length on; there are at most n / length of them.
  */
 struct division {
     const int32_t *cu_seqlens; /* NULL: `sequences` of n tokens each */
@@ -158,7 +157,7 @@ static inline int64_t division_items(const division &d) {
 
 /* The ends of segments behind which the sequence goes on. */
 static inline int64_t division_ends(const division &d) {
-    return d.cu_seqlens ? (d.n - 1) / d.length : d.sequences * (ceil_div(d.n, d.length) - 1);
+    return d.cu_seqlens ? d.n / d.length : d.sequences * (ceil_div(d.n, d.length) - 1);
 }
 
 struct segment {

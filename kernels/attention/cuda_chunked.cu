@@ -107,7 +107,7 @@ static tnl_status sweep_all(const tnl_call *call, const sweep &args, bool output
 /* ---- the rows ----------------------------------------------------------------------------- */
 
 static tnl_status launch(const tnl_call *call) {
-    return sweep_segments(call, segment_length(call), true, [&](const sweep &args, bool outputs) {
+    return sweep_segments(call, segment_length(call), [&](const sweep &args, bool outputs) {
         return sweep_all(call, args, outputs);
     });
 }

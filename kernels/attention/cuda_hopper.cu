@@ -17,11 +17,36 @@
  *     two output groups of 64 columns beside two state groups                            | 2,070
  *     a warp that stores for the output groups                                     3,130
  *
+ * From there on as cycles of a whole call, over its chunks: backward, b1 h32 n8192 (96 blocks of
+ * 128 columns) | b4 h32 n32768 (three waves of 128 blocks, which share the memory's rate):
+ *
+ *     as above, two stages                                                 3,730 | 3,880
+ *     three stages                                                         3,650 | 3,570
+ *     M and the weights of a lane's tokens kept in registers               3,260 | 3,530
+ *
+ * With an inner tile of 256, of which there is room for two stages, x, y and z leave a stage one by
+ * one, and the states have 8 more registers a thread: forward with d = 256 (b4 h32 n8192) took 1.12
+ * million cycles and takes 1.04. Where the inner tile is 128 wide, to leave one by one costs 3 to
+ * 13 %.
+ *
+ * Long calls, one after another, bring an H200 to its power limit: the clock was seen to fall from
+ * 1.98 to 1.56 GHz, with that as the driver's reason. Cycles are by the clock right after a call.
+ *
  * Not worth it: the next chunk's scores started before this one's are weighed (4,300: two sets of
  * scores in registers); scores of four warps in two parts for long sequences (256 cycles more, and
- * no error that counts); states in step with two tiles a group for 64 columns (2,280).
+ * no error that counts); states in step with two tiles a group for 64 columns (2,280); clusters of
+ * two blocks that load for each other what they share, dk's y and z being dv's z and y, or x and y
+ * of neighbouring columns (the L2 does it already: 7 tensors are read from memory in the backward
+ * pass with clusters and without; with d = 256 they cost 3 %); one state group of two tiles beside
+ * two output groups at 128 columns (the compiler runs out of registers and serialises the
+ * products).
+ *
+ * For few heads (b1, n = 8192): a segment's blocks as a cluster that adds its states up in shared
+ * memory (of eight blocks only 15 clusters fit at once: forward h8 52 us against 47 then); states
+ * handed on from block to block within one sweep, which loads y and z twice, by flags and an atomic
+ * ticket (forward h8 41.4, h16 65.8, h32 111 us, backward h8 85, where two sweeps took 43.3, 67.5,
+ * 110 and 85: not enough for a second ring of barriers; what is kept in registers brought more).
  */
-#include "kernels/attention/cuda_hopper_prefix.cuh"
 #include "kernels/attention/cuda_hopper_sweep.cuh"
 #include "kernels/attention/cuda_segments.cuh"
 
@@ -36,7 +61,6 @@ template <typename T> constexpr int most_columns = std::is_same_v<T, __half> ? 6
 struct hopper_plan {
     int64_t length; /* of a segment */
     int columns; /* of the outer dimension that a block takes, where the inner tile is 128 wide */
-    int handing; /* one sweep, in which so many segments of a sequence hand states on; or 0 */
 };
 
 static double blocks_of(const products &all, int columns) {
@@ -53,102 +77,54 @@ struct chunk_cost {
     double alone, shared;
 };
 
-/* The time that a sweep takes for `blocks` blocks of `chunks` chunks each, in waves of `slots`. */
-static double sweep_time(chunk_cost cost, double blocks, double chunks, double slots) {
+/* The time that a sweep takes for `blocks` blocks of `chunks` chunks each, in waves. */
+static double sweep_time(const tnl_call *call, chunk_cost cost, double blocks, double chunks) {
+    const double slots = call->context->multiprocessors;
     return ceil(blocks / slots) * chunks * fmax(cost.alone, cost.shared * fmin(blocks, slots));
-}
-
-/* Where the states lie that are handed on: behind the copy of incoming ones. */
-static size_t handing_offset(const tnl_call *call) {
-    return (size_t)ceil_div((int64_t)(copy_floats(call) * sizeof(float)), TNL_WORKSPACE_ALIGNMENT) *
-           TNL_WORKSPACE_ALIGNMENT;
-}
-
-/* What is handed on, with its flags, at most: the products' that are launched together, and of
- * those of all launches, which follow one another, more than the most. */
-static double handing_bytes(const tnl_call *call, int columns, int64_t segments) {
-    constexpr double FLAGS = 8 * sizeof(unsigned); /* of a block, at most */
-    const products all = find_products(call);
-    double bytes = sizeof(unsigned);
-    for (int i = 0; i < all.count; i++) {
-        const int width = tile_width(all.at[i].inner), outer = width == 128 ? columns : 64;
-        bytes += (double)ceil_div(all.at[i].outer, outer) * (width * outer * sizeof(float) + FLAGS);
-    }
-    return bytes * (double)(call->dim[DIM_S] * call->dim[DIM_H] * segments);
-}
-
-/* The bytes of a call's outputs. */
-static double output_bytes(const tnl_call *call) {
-    const products all = find_products(call);
-    double columns = 0;
-    for (int i = 0; i < all.count; i++)
-        columns += all.at[i].outer;
-    return 2 * columns * (double)(call->dim[DIM_B] * call->dim[DIM_H] * call->dim[DIM_N]);
 }
 
 /*
  * The plan with the least estimated time. Wide blocks read the least and are best for many heads.
  * With few heads the chip is filled by
  *   - narrow blocks: a pair of them reads x and y twice, mostly out of the L2;
- *   - segments: y and z are read twice, by two sweeps with one more kernel between them, or, where
- *     all blocks run at a time, in one sweep that hands states on.
- * A packed batch is taken for one of equally long sequences, unless there are enough heads for
- * sequences of any length.
+ *   - segments: y and z are read twice, another kernel is started, and a block begins by adding up
+ *     the states of all segments before its own.
+ * A packed batch is taken for one of equally long sequences.
  */
 static hopper_plan plan(const tnl_call *call) {
-    constexpr chunk_cost OUTPUTS[2] = {{1.1, 0.0091}, {1.7, 0.016}};
+    constexpr chunk_cost OUTPUTS[2] = {{1.1, 0.0091}, {1.7, 0.0139}};
     constexpr chunk_cost STATES[2] = {{0.51, 0.006}, {0.73, 0.008}};
-    constexpr chunk_cost TWICE[2] = {{1.5, 0.0121}, {2.3, 0.0205}};
-    constexpr double LAUNCHES = 13, HANDING[2] = {9.4, 10.5}, ADDED[2] = {0.4, 0.5};
+    constexpr double LAUNCH = 9, ADDED[2] = {0.9, 1.7};
     const int64_t sequences = call->dim[DIM_S], n = call->dim[DIM_N];
-    const bool packed = cu_seqlens_of(call)->data != NULL;
-    const int64_t chunks = ceil_div(packed ? ceil_div(n, sequences) : n, TILE);
+    const int64_t chunks = ceil_div(cu_seqlens_of(call)->data ? ceil_div(n, sequences) : n, TILE);
     const double heads = (double)(call->dim[DIM_H] * sequences);
-    const double slots = call->context->multiprocessors;
     const products all = find_products(call), states = state_products(call);
-    const bool may_hand_on =
-        !packed && call->dim[DIM_D] <= 128 && call->dim[DIM_E] <= 128; /* HANDS_ON */
     const int most = call->type == TNL_FLOAT16 ? most_columns<__half> : most_columns<__nv_bfloat16>;
     hopper_plan best = {};
     double least = 0;
-    const auto consider = [&](double time, int64_t length, int columns, int handing) {
-        if (least == 0 || time < least) {
-            least = time;
-            best = {length * TILE, columns, handing};
-        }
-    };
     for (int wide = 0; wide < most / 64; wide++) {
         const int columns = 64 * (wide + 1);
         for (int64_t segments = 1; segments <= min((int64_t)MOST_SEGMENTS, chunks); segments++) {
-            const int64_t chunks_each = max(ceil_div(chunks, segments), least_segment(call, TILE));
-            const double length = (double)chunks_each;
-            const double blocks = heads * blocks_of(all, columns) * (double)segments;
-            double time = sweep_time(OUTPUTS[wide], blocks, length, slots);
+            const double length =
+                (double)max(ceil_div(chunks, segments), least_segment(call, TILE));
+            double time = sweep_time(call, OUTPUTS[wide],
+                                     heads * blocks_of(all, columns) * (double)segments, length);
             if (segments > 1)
-                time += LAUNCHES +
-                        sweep_time(STATES[wide],
-                                   heads * blocks_of(states, columns) * (double)(segments - 1),
-                                   length, slots);
-            consider(time, chunks_each, columns, 0);
-            if (segments > 1 && may_hand_on && blocks <= slots &&
-                ceil_div(chunks, chunks_each) == segments &&
-                handing_bytes(call, columns, segments) <= output_bytes(call))
-                consider(sweep_time(TWICE[wide], blocks, length, slots) + HANDING[wide] +
-                             ADDED[wide] * (double)(segments - 1),
-                         chunks_each, columns, (int)segments);
+                time +=
+                    LAUNCH + ADDED[wide] * (double)(segments - 1) +
+                    sweep_time(call, STATES[wide],
+                               heads * blocks_of(states, columns) * (double)(segments - 1), length);
+            if (least == 0 || time < least) {
+                least = time;
+                best = {(int64_t)length * TILE, columns};
+            }
         }
     }
-    /* With heads enough for every sequence none is cut, so that no sweep looks for segments. */
-    if (packed && heads / (double)sequences * blocks_of(all, best.columns) >= slots)
-        best.length = ceil_div(n, TILE) * TILE;
     return best;
 }
 
 static size_t workspace(const tnl_call *call) {
-    const hopper_plan chosen = plan(call);
-    return chosen.handing > 0
-               ? handing_offset(call) + (size_t)handing_bytes(call, chosen.columns, chosen.handing)
-               : segments_workspace(call, chosen.length);
+    return segments_workspace(call, plan(call).length);
 }
 
 static const char *rejects(const tnl_call *call) {
@@ -170,36 +146,31 @@ static const char *rejects(const tnl_call *call) {
 /* ---- the rows ----------------------------------------------------------------------------- */
 
 template <typename T, bool OUTPUTS>
-static tnl_status sweep_width(const tnl_call *call, const sweep &args, int width,
-                              const hopper_plan &chosen) {
+static tnl_status sweep_width(const tnl_call *call, const sweep &args, int width, int columns) {
     const bool overlaps = OUTPUTS && division_ends(args.tokens) > 0;
-    const hopper_exchange exchange = {
-        chosen.handing, (float4 *)((char *)call->workspace + handing_offset(call)), NULL, NULL};
     if (width == 64)
-        return launch_hopper<T, 64, 64, OUTPUTS>(call, args, overlaps, exchange);
+        return launch_hopper<T, 64, 64, OUTPUTS>(call, args, overlaps);
     if (width == LARGEST_INNER)
-        return launch_hopper<T, LARGEST_INNER, 64, OUTPUTS>(call, args, overlaps, exchange);
+        return launch_hopper<T, LARGEST_INNER, 64, OUTPUTS>(call, args, overlaps);
     if constexpr (most_columns<T> == 128)
-        if (chosen.columns == 128)
-            return launch_hopper<T, 128, 128, OUTPUTS>(call, args, overlaps, exchange);
-    return launch_hopper<T, 128, 64, OUTPUTS>(call, args, overlaps, exchange);
+        if (columns == 128)
+            return launch_hopper<T, 128, 128, OUTPUTS>(call, args, overlaps);
+    return launch_hopper<T, 128, 64, OUTPUTS>(call, args, overlaps);
 }
 
-template <typename T>
-static tnl_status launch_typed(const tnl_call *call, const hopper_plan &chosen) {
-    return sweep_segments(
-        call, chosen.length, chosen.handing == 0, [&](const sweep &args, bool outputs) {
-            const tnl_status status = for_each_width(args, [&](const sweep &part, int width) {
-                return outputs ? sweep_width<T, true>(call, part, width, chosen)
-                               : sweep_width<T, false>(call, part, width, chosen);
-            });
-            return status == TNL_OK && !outputs ? launch_prefix(call, args) : status;
+template <typename T> static tnl_status launch_typed(const tnl_call *call) {
+    const hopper_plan chosen = plan(call);
+    return sweep_segments(call, chosen.length, [&](const sweep &args, bool outputs) {
+        return for_each_width(args, [&](const sweep &part, int width) {
+            return outputs ? sweep_width<T, true>(call, part, width, chosen.columns)
+                           : sweep_width<T, false>(call, part, width, chosen.columns);
         });
+    });
 }
 
 static tnl_status launch(const tnl_call *call) {
-    return call->type == TNL_FLOAT16 ? launch_typed<__half>(call, plan(call))
-                                     : launch_typed<__nv_bfloat16>(call, plan(call));
+    return call->type == TNL_FLOAT16 ? launch_typed<__half>(call)
+                                     : launch_typed<__nv_bfloat16>(call);
 }
 
 static constexpr tnl_kernel ROW = {

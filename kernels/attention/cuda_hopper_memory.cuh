@@ -3,9 +3,7 @@
  *
  *     [ output groups ][ state groups ][ loader, storer, two idle warps ]     four warps each
  *
- * The loader brings chunk after chunk of x, y and z by TMA into the stages of a ring; where the
- * block's state is handed on (cuda_hopper_exchange.cuh), at first y and z alone into the same
- * stages, with barriers of their own. A state group
+ * The loader brings chunk after chunk of x, y and z by TMA into the stages of a ring. A state group
  * keeps 64 or 128 rows of the state S in registers, brings it through the sequence, and publishes
  * it once a chunk in 16 bits, into two buffers by turns. An output group computes the outputs of
  * every chunk, or where there are two of every second one.
@@ -13,12 +11,14 @@
  * Shared memory, all tiles in panels of 64 columns (hopper.cuh):
  *     [ x 64 x INNER | y 64 x INNER | z 64 x OUTER ] a stage
  *     [ S INNER x OUTER ] twice   [ out 64 x OUTER ] an output group
- *     [ powers of lambda ][ M ][ units and peaks of S ][ barriers, in two rings for the stages ]
+ *     [ powers of lambda ][ M ][ units and peaks of S ][ barriers ]
  *
  *     barrier        ends a phase when                          waited for by
  *     full           a stage's bytes have come                  all groups
  *     empty          the state groups and the output group      the loader
  *                    whose chunk it holds are done with a stage
+ *     empty_x, _y    they are done with x, with y, where tiles  the loader
+ *                    leave a stage one by one
  *     state_full     S is published in a buffer                 output groups
  *     state_empty    an output group is done with a buffer      state groups
  *     out_full       an output group's tile is written          the storer
@@ -28,7 +28,6 @@
 #ifndef TNL_KERNELS_ATTENTION_CUDA_HOPPER_MEMORY_CUH
 #define TNL_KERNELS_ATTENTION_CUDA_HOPPER_MEMORY_CUH
 
-#include "kernels/attention/cuda_hopper_exchange.cuh"
 #include "kernels/attention/cuda_sweep.cuh"
 #include "kernels/attention/cuda_tile.cuh"
 #include "kernels/common/wgmma.cuh"
@@ -36,7 +35,6 @@
 /* A sweep and the tensor maps of its products' x, y, z and out. */
 struct hopper_sweep {
     sweep args;
-    hopper_exchange exchange;
     CUtensorMap map[4][4];
 };
 
@@ -48,31 +46,7 @@ constexpr int MOST_SHARED_BYTES = 227 * 1024;
  * products in two parts: there may be too few terms in a sum for roundings to average out. */
 constexpr int FEW_TOKENS = 512;
 
-template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_shape {
-    static constexpr int STATE_GROUPS = INNER == 64 ? 1 : 2;
-    static constexpr int STATE_TILES = INNER / 64 / STATE_GROUPS; /* of 64 rows, a group's */
-    static constexpr int OUTPUT_GROUPS = !OUTPUTS ? 0 : OUTER == 64 && INNER <= 128 ? 2 : 1;
-    static constexpr int GROUPS = STATE_GROUPS + OUTPUT_GROUPS;
-    static constexpr int THREADS = GROUP * (GROUPS + 1);
-    /* Whether states may be handed on; at 256 there are no registers for it. */
-    static constexpr bool HANDS_ON = OUTPUTS && INNER <= 128;
-    /* A thread's registers at the start; then the loader's, and those of the others: where there
-     * are two groups of each kind, outputs need more than states. */
-    static constexpr int REGISTERS = 65536 / THREADS / 8 * 8, LOADER_REGISTERS = 32;
-    static constexpr int GROUP_REGISTERS =
-        (REGISTERS * (GROUPS + 1) - LOADER_REGISTERS) / GROUPS / 8 * 8;
-    static constexpr int MORE = GROUPS == 4 ? 8 : 0;
-    static constexpr int STATE_REGISTERS = GROUP_REGISTERS - MORE;
-    static constexpr int OUTPUT_REGISTERS = GROUP_REGISTERS + MORE;
-    static constexpr int X_PANELS = OUTPUTS ? INNER / 64 : 0;
-    static constexpr int Y_PANELS = INNER / 64, Z_PANELS = OUTER / 64;
-    static constexpr int STAGE_BYTES = (X_PANELS + Y_PANELS + Z_PANELS) * PANEL_BYTES;
-    static constexpr int STATE = OUTPUTS ? INNER * OUTER : 0; /* elements */
-    static constexpr int OTHER_BYTES = 4 * STATE + OUTPUT_GROUPS * Z_PANELS * PANEL_BYTES + 4096;
-    static constexpr int ROOM = (MOST_SHARED_BYTES - OTHER_BYTES) / STAGE_BYTES;
-    static constexpr int STAGES = ROOM < 4 ? ROOM : 4;
-    static_assert(STAGES >= 2); /* a chunk is begun before the one ahead of it is done */
-};
+constexpr int MOST_STAGES = 4;
 
 /* What lies behind the tiles. */
 template <int STAGES> struct hopper_tables {
@@ -81,16 +55,43 @@ template <int STAGES> struct hopper_tables {
     float2 mask[2 * TILE];  /* [64 + r - c]: M of row r, columns c and c + 1 */
     float peak[2][16];      /* of a warp's part of |S|, for float16 */
     int unit[2];            /* the exponent of the unit of a published S */
-    barrier full[2][STAGES], empty[2][STAGES], state_full[2], state_empty[2], out_full[2],
-        out_empty[2];
+    barrier full[STAGES], empty_x[STAGES], empty_y[STAGES], empty[STAGES];
+    barrier state_full[2], state_empty[2], out_full[2], out_empty[2];
     barrier cleared;
-    int ticket; /* the block's */
+};
+
+template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_shape {
+    static constexpr int STATE_GROUPS = INNER == 64 ? 1 : 2;
+    static constexpr int STATE_TILES = INNER / 64 / STATE_GROUPS; /* of 64 rows, a group's */
+    static constexpr int OUTPUT_GROUPS = !OUTPUTS ? 0 : OUTER == 64 && INNER <= 128 ? 2 : 1;
+    static constexpr int GROUPS = STATE_GROUPS + OUTPUT_GROUPS;
+    static constexpr int THREADS = GROUP * (GROUPS + 1);
+    /* A thread's registers at the start; then the loader's, and those of the others: where there
+     * are two groups of each kind, outputs need more than states; with two tiles a group, less. */
+    static constexpr int REGISTERS = 65536 / THREADS / 8 * 8, LOADER_REGISTERS = 32;
+    static constexpr int GROUP_REGISTERS =
+        (REGISTERS * (GROUPS + 1) - LOADER_REGISTERS) / GROUPS / 8 * 8;
+    static constexpr int MORE = GROUPS == 4 ? 8 : STATE_TILES == 2 ? -8 : 0;
+    static constexpr int STATE_REGISTERS = GROUP_REGISTERS - MORE;
+    static constexpr int OUTPUT_REGISTERS =
+        GROUP_REGISTERS + MORE * STATE_GROUPS / (OUTPUTS ? OUTPUT_GROUPS : 1);
+    static constexpr int X_PANELS = OUTPUTS ? INNER / 64 : 0;
+    static constexpr int Y_PANELS = INNER / 64, Z_PANELS = OUTER / 64;
+    static constexpr int STAGE_BYTES = (X_PANELS + Y_PANELS + Z_PANELS) * PANEL_BYTES;
+    static constexpr int STATE = OUTPUTS ? INNER * OUTER : 0; /* elements */
+    static constexpr int OTHER_BYTES = 4 * STATE + OUTPUT_GROUPS * Z_PANELS * PANEL_BYTES +
+                                       (int)sizeof(hopper_tables<MOST_STAGES>);
+    static constexpr int ROOM = (MOST_SHARED_BYTES - OTHER_BYTES) / STAGE_BYTES;
+    static constexpr int STAGES = ROOM < MOST_STAGES ? ROOM : MOST_STAGES;
+    static_assert(STAGES >= 2); /* a chunk is begun before the one ahead of it is done */
+    /* Whether x and y leave a stage before z, by barriers of their own: measured to be of use with
+     * these tiles, and to cost more than it brings with others. */
+    static constexpr bool TILES_LEAVE = INNER != 128;
 };
 
 template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_memory {
     using shape = hopper_shape<T, INNER, OUTER, OUTPUTS>;
     unsigned char *base;
-    int ring; /* of barriers: 1 while a state is computed that is handed on, then 0 */
 
     static constexpr int STATES_AT = shape::STAGES * shape::STAGE_BYTES;
     static constexpr int OUT_AT = STATES_AT + 4 * shape::STATE;
@@ -116,12 +117,6 @@ template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_memory {
     __device__ hopper_tables<shape::STAGES> &tables() const {
         return *(hopper_tables<shape::STAGES> *)(base + TABLES_AT);
     }
-    __device__ barrier *full(int stage) const {
-        return &tables().full[ring][stage];
-    }
-    __device__ barrier *empty(int stage) const {
-        return &tables().empty[ring][stage];
-    }
 };
 
 #ifdef TNL_HOPPER_CODE
@@ -133,9 +128,7 @@ struct hopper_place {
     const CUtensorMap *map;  /* x, y, z, out */
     sweep_part part;
     int chunks;
-    int mixed_chunk; /* the one whose tiles of inputs have rows of other sequences in them, or -1 */
-    const hopper_exchange *exchange;
-    int index; /* among those that hand states on */
+    bool packed;
 
     /* The rows of a chunk. */
     __device__ __forceinline__ int rows(int chunk) const {
@@ -146,6 +139,10 @@ struct hopper_place {
     __device__ __forceinline__ int token(int chunk) const {
         const int first = (int)part.s.first + TILE * chunk;
         return (int)part.s.begin + (p->future ? (int)part.s.tokens - TILE - first : first);
+    }
+    /* Whether a chunk's tiles of inputs have rows of other sequences in them. */
+    __device__ __forceinline__ bool mixed(int chunk) const {
+        return packed && rows(chunk) < TILE;
     }
     /* The place in the product's order, within the chunk, of a row of the tile. */
     __device__ __forceinline__ int order(int row) const {
@@ -198,74 +195,67 @@ static __device__ __forceinline__ void clear_rows(const M &shared, const hopper_
     fence_async_proxy();
 }
 
-/* Start loading a chunk into a stage; (WITH_X) x too. */
-template <typename T, bool WITH_X, typename M>
+/* Start loading a tile, from `column` of its tensor on. */
+template <int PANELS, typename T>
+static __device__ __forceinline__ void load_tile(T *tile, const CUtensorMap *map, barrier *full,
+                                                 const hopper_place &at, int column, int chunk) {
+#pragma unroll
+    for (int i = 0; i < PANELS; i++)
+        tma_load(tile + i * PANEL, map, full, column + PANEL_COLUMNS * i, at.token(chunk),
+                 at.part.head, (int)at.part.s.batch);
+}
+
+/* Load a chunk into its stage, each tile as soon as there is room. */
+template <typename T, typename M>
 static __device__ __forceinline__ void load_chunk(const M &shared, const hopper_place &at,
-                                                  int chunk, int stage) {
+                                                  int chunk) {
     using shape = typename M::shape;
-    const int token = at.token(chunk), head = at.part.head, batch = (int)at.part.s.batch;
-    constexpr int X_PANELS = WITH_X ? shape::X_PANELS : 0;
-    barrier *const full = shared.full(stage);
-    barrier_expect(full, (X_PANELS + shape::Y_PANELS + shape::Z_PANELS) * PANEL_BYTES);
-#pragma unroll
-    for (int i = 0; i < shape::Y_PANELS; i++)
-        tma_load(shared.y(stage) + i * PANEL, &at.map[1], full, PANEL_COLUMNS * i, token, head,
-                 batch);
-#pragma unroll
-    for (int i = 0; i < X_PANELS; i++)
-        tma_load(shared.x(stage) + i * PANEL, &at.map[0], full, PANEL_COLUMNS * i, token, head,
-                 batch);
-#pragma unroll
-    for (int i = 0; i < shape::Z_PANELS; i++)
-        tma_load(shared.z(stage) + i * PANEL, &at.map[2], full, at.part.column + PANEL_COLUMNS * i,
-                 token, head, batch);
-}
-
-/* The chunks for which stages are free at first, before the block's other warps go on. `twice`: y
- * and z alone come first, in the other ring of barriers, for a state that is handed on. */
-template <typename T, typename M>
-static __device__ __forceinline__ void start_loading(const M &shared, const hopper_place &at,
-                                                     bool twice) {
-    for (int chunk = 0; lane_index() == 0 && chunk < min(M::shape::STAGES, at.chunks); chunk++)
-        if (twice)
-            load_chunk<T, false>(M{shared.base, 1}, at, chunk, chunk);
-        else
-            load_chunk<T, true>(shared, at, chunk, chunk);
-}
-
-/* The chunks behind those. */
-template <typename T, bool WITH_X, typename M>
-static __device__ __forceinline__ void load_chunks(const M &shared, const hopper_place &at) {
-    constexpr int STAGES = M::shape::STAGES;
-    for (int chunk = STAGES; chunk < at.chunks; chunk++) {
-        const int stage = chunk % STAGES;
-        barrier_wait(shared.empty(stage), (chunk / STAGES - 1) & 1);
-        if (lane_index() == 0)
-            load_chunk<T, WITH_X>(shared, at, chunk, stage);
+    auto &tables = shared.tables();
+    const int stage = chunk % shape::STAGES, parity = (chunk / shape::STAGES - 1) & 1;
+    barrier *const full = &tables.full[stage];
+    const auto wait = [&](barrier *empty) {
+        if (chunk >= shape::STAGES)
+            barrier_wait(&empty[stage], parity);
+    };
+    wait(shape::TILES_LEAVE ? tables.empty_y : tables.empty);
+    if (lane_index() == 0) {
+        barrier_expect(full, shape::STAGE_BYTES);
+        load_tile<shape::Y_PANELS>(shared.y(stage), &at.map[1], full, at, 0, chunk);
     }
+    if (shape::TILES_LEAVE && shape::X_PANELS > 0)
+        wait(tables.empty_x);
+    if (lane_index() == 0)
+        load_tile<shape::X_PANELS>(shared.x(stage), &at.map[0], full, at, 0, chunk);
+    if (shape::TILES_LEAVE)
+        wait(tables.empty);
+    if (lane_index() == 0)
+        load_tile<shape::Z_PANELS>(shared.z(stage), &at.map[2], full, at, at.part.column, chunk);
 }
 
-/* Load what start_loading() has not. */
 template <typename T, typename M>
-static __device__ __forceinline__ void run_loader(const M &shared, const hopper_place &at,
-                                                  bool twice) {
+static __device__ __forceinline__ void run_loader(const M &shared, const hopper_place &at) {
     constexpr int STAGES = M::shape::STAGES;
-    if (twice) {
-        const M early = {shared.base, 1};
-        load_chunks<T, false>(early, at);
-        for (int chunk = 0; chunk < min(STAGES, at.chunks); chunk++) {
-            barrier_wait(early.empty(chunk), (at.chunks - 1 - chunk) / STAGES & 1);
-            if (lane_index() == 0)
-                load_chunk<T, true>(shared, at, chunk, chunk);
-        }
-    }
-    load_chunks<T, true>(shared, at);
-    const int last = at.mixed_chunk;
-    if (last < 0)
+    auto &tables = shared.tables();
+    for (int chunk = 0; chunk < at.chunks; chunk++)
+        load_chunk<T>(shared, at, chunk);
+    const int last = at.chunks - 1;
+    if (last < 0 || !at.mixed(last))
         return;
-    barrier_wait(shared.full(last % STAGES), last / STAGES & 1);
+    barrier_wait(&tables.full[last % STAGES], last / STAGES & 1);
     clear_rows<T>(shared, at, last, last % STAGES);
-    barrier_arrive(&shared.tables().cleared);
+    barrier_arrive(&tables.cleared);
+}
+
+/* A warp is done with a stage; or before, where they leave one by one, with one of its tiles. */
+static __device__ __forceinline__ void leave_stage(barrier *empty) {
+    __syncwarp();
+    if (lane_index() == 0)
+        barrier_arrive(empty);
+}
+
+template <typename M> static __device__ __forceinline__ void leave_tile(barrier *empty) {
+    if constexpr (M::shape::TILES_LEAVE)
+        leave_stage(empty);
 }
 
 /* Wait until a chunk's tiles are there. */
@@ -273,8 +263,8 @@ template <typename M>
 static __device__ __forceinline__ void wait_for_chunk(const M &shared, const hopper_place &at,
                                                       int chunk) {
     constexpr int STAGES = M::shape::STAGES;
-    barrier_wait(shared.full(chunk % STAGES), chunk / STAGES & 1);
-    if (chunk == at.mixed_chunk)
+    barrier_wait(&shared.tables().full[chunk % STAGES], chunk / STAGES & 1);
+    if (at.mixed(chunk))
         barrier_wait(&shared.tables().cleared, 0);
 }
 

@@ -36,19 +36,6 @@ template <int TILES, int OUTER> struct hopper_state {
                       8 * j + lane % 4 * 2 + r % 2);
     }
 
-    /* f(a fragment, its number) for all of the lane's. */
-    template <typename F> __device__ __forceinline__ void for_each_fragment(F f) {
-#pragma unroll
-        for (int i = 0; i < TILES; i++)
-#pragma unroll
-            for (int j = 0; j < OUTER / 8; j++)
-                f(at[i][j], i * (OUTER / 8) + j);
-    }
-
-    __device__ __forceinline__ void clear() {
-        for_each([](float &value, int, int) { value = 0; });
-    }
-
     __device__ __forceinline__ void scale(float factor) {
         for_each([&](float &value, int, int) { value *= factor; });
     }
@@ -65,12 +52,13 @@ template <int TILES, int OUTER> struct hopper_state {
         });
     }
 
-    /* at = the state numbered `number` in the workspace, where this block's part is a whole one:
-     * (TRANSPOSED) [outer,inner] with rows of `stride` floats, or [inner,outer]. */
+    /* at = factor at + the state numbered `number` in the workspace, where this block's part is a
+     * whole one: (TRANSPOSED) [outer,inner] with rows of `stride` floats, or [inner,outer]. */
     template <bool TRANSPOSED>
-    __device__ __forceinline__ void load_whole(const float *from, int stride) {
+    __device__ __forceinline__ void add_whole(const float *from, int stride, float factor) {
         const int row = top + lane_index() / 4, column = lane_index() % 4 * 2;
         from += TRANSPOSED ? column * stride + row : row * stride + column;
+        float more[TILES][OUTER / 8][4];
 #pragma unroll
         for (int i = 0; i < TILES; i++)
 #pragma unroll
@@ -78,7 +66,7 @@ template <int TILES, int OUTER> struct hopper_state {
 #pragma unroll
                 for (int j = 0; j < OUTER / 8; j++) {
                     const int down = 64 * i + 8 * half;
-                    float *to = &at[i][j][2 * half];
+                    float *to = &more[i][j][2 * half];
                     if constexpr (TRANSPOSED) {
                         to[0] = from[8 * j * stride + down];
                         to[1] = from[(8 * j + 1) * stride + down];
@@ -88,28 +76,36 @@ template <int TILES, int OUTER> struct hopper_state {
                         to[1] = pair.y;
                     }
                 }
+#pragma unroll
+        for (int i = 0; i < TILES; i++)
+#pragma unroll
+            for (int j = 0; j < OUTER / 8; j++)
+#pragma unroll
+                for (int r = 0; r < 4; r++)
+                    at[i][j][r] = fmaf(factor, at[i][j][r], more[i][j][r]);
     }
 
-    /* at, zero, = the state before the sequence (first), or in the workspace that before the
-     * block's segment. */
+    /* at = the state before the block's segment, from at, that before the sequence, and the states
+     * at the ends of the segments between: each counts `passed` times less a segment later. */
     template <int INNER>
-    __device__ __forceinline__ void load_before(const hopper_place &place, bool first) {
+    __device__ __forceinline__ void add_ends(const hopper_place &place, float passed) {
         const product &p = *place.p;
+        const states_view &ends = *place.ends;
         const segment &s = place.part.s;
-        const states_view &view = first ? p.state_in : *place.ends;
-        const int64_t number = first ? s.sequence : s.first_end + s.index - 1;
-        if (!view.data)
-            return;
-        if (first || p.inner != INNER || place.part.column + OUTER > p.outer) {
-            add(view, number, place);
-            return;
+        const bool whole = p.inner == INNER && place.part.column + OUTER <= p.outer;
+        const int stride = (int)(p.transposed ? ends.outer : ends.inner);
+        const float *from = ends.data + s.first_end * ends.sequence + place.part.head * ends.head +
+                            place.part.column * ends.outer;
+        for (int64_t i = 0; i < s.index; i++, from += ends.sequence) {
+            if (!whole) {
+                scale(passed);
+                add(ends, s.first_end + i, place);
+            } else if (p.transposed) {
+                add_whole<true>(from, stride, passed);
+            } else {
+                add_whole<false>(from, stride, passed);
+            }
         }
-        const float *from = view.data + number * view.sequence + place.part.head * view.head +
-                            place.part.column * view.outer;
-        if (p.transposed)
-            load_whole<true>(from, (int)view.outer);
-        else
-            load_whole<false>(from, (int)view.inner);
     }
 
     /* The state at the end of the block's segment, to the workspace: [inner,outer]. */
@@ -244,27 +240,53 @@ struct weighted_part {
     uint32_t high[TILE / 16][4], low[TILE / 16][4];
 };
 
-/* A chunk's for tile `tile` of the group. */
-template <typename T, typename M, typename S>
-static __device__ __forceinline__ void weigh(const M &shared, const hopper_place &at,
-                                             const S &state, int chunk, int tile,
-                                             weighted_part &part) {
-    const int rows = at.rows(chunk), step = at.p->future ? 1 : -1;
-    const int first = rows - later_powers<T>(at) - (at.p->future ? TILE - 1 : 1);
-    T *const y = shared.y(chunk % M::shape::STAGES) + (state.top / 64 + tile) * PANEL;
+/* The weights of the tokens that a lane has, two of every 8. Where registers allow they are KEPT
+ * from chunk to chunk, since shared memory has enough to do. */
+template <typename T, bool KEPT> struct lane_weights {
+    static constexpr int COUNT = TILE / 8;
+    std::conditional_t<std::is_same_v<T, __half>, float2, uint2> kept[COUNT];
+    int first, step; /* powers: of token 0, from a token to the next */
+
+    /* For chunks of so many rows. */
+    template <typename M>
+    __device__ __forceinline__ void set(const M &shared, const hopper_place &at, int rows) {
+        step = at.p->future ? 1 : -1;
+        first = rows - later_powers<T>(at) - (at.p->future ? TILE - 1 : 1);
+        if constexpr (KEPT) {
 #pragma unroll
-    for (int k = 0; k < TILE / 16; k++) {
-        uint32_t a[4]; /* a pair is two tokens of one of S's rows */
-        load_a_transposed<PANEL_COLUMNS>(a, y, 16 * k, state.top % 64);
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-            const int row = 16 * k + 8 * half + lane_index() % 4 * 2;
-            const auto weight = weights_at<T>(shared, first + step * row, step);
-            weigh_pair(a[2 * half], weight, part.high[k][2 * half], part.low[k][2 * half]);
-            weigh_pair(a[2 * half + 1], weight, part.high[k][2 * half + 1],
-                       part.low[k][2 * half + 1]);
+            for (int i = 0; i < COUNT; i++)
+                kept[i] = read(shared, i);
         }
     }
+
+    template <typename M> __device__ __forceinline__ auto read(const M &shared, int i) const {
+        return weights_at<T>(shared, first + step * (8 * i + lane_index() % 4 * 2), step);
+    }
+
+    template <typename M> __device__ __forceinline__ auto get(const M &shared, int i) const {
+        if constexpr (KEPT)
+            return kept[i];
+        else
+            return read(shared, i);
+    }
+};
+
+/* A chunk's, for the group's tiles. */
+template <typename T, typename M, typename S, typename W, int TILES>
+static __device__ __forceinline__ void weigh(const M &shared, const S &state, const W &weights,
+                                             int chunk, weighted_part (&part)[TILES]) {
+    T *const y = shared.y(chunk % M::shape::STAGES) + state.top / 64 * PANEL;
+#pragma unroll
+    for (int i = 0; i < TILES; i++)
+#pragma unroll
+        for (int k = 0; k < TILE / 16; k++) {
+            uint32_t a[4]; /* a pair is two tokens of one of S's rows */
+            load_a_transposed<PANEL_COLUMNS>(a, y + i * PANEL, 16 * k, state.top % 64);
+#pragma unroll
+            for (int j = 0; j < 4; j++)
+                weigh_pair(a[j], weights.get(shared, 2 * k + j / 2), part[i].high[k][j],
+                           part[i].low[k][j]);
+        }
 }
 
 /* Two state groups take turns at their products, so that each weighs and publishes while the tensor
@@ -309,63 +331,7 @@ static __device__ __forceinline__ void advance(const M &shared, const hopper_pla
         pin(state.at[i]);
     if (later_powers<T>(at))
         state.scale(shared.tables().decay[1]);
-    __syncwarp();
-    if (lane_index() == 0)
-        barrier_arrive(shared.empty(stage));
-}
-
-/* Bring S through the segment; (PUBLISHES) publish it before every chunk but the first. */
-template <typename T, int INNER, bool PUBLISHES, typename M, typename S>
-static __device__ __forceinline__ void bring_through(const M &shared, const hopper_place &at,
-                                                     S &state) {
-    constexpr int TILES = M::shape::STATE_TILES;
-    for (int chunk = 0; chunk < at.chunks; chunk++) {
-        weighted_part part[TILES];
-        wait_for_chunk(shared, at, chunk);
-#pragma unroll
-        for (int i = 0; i < TILES; i++)
-            weigh<T>(shared, at, state, chunk, i, part[i]);
-        advance<T>(shared, at, state, chunk, part);
-        if (PUBLISHES && chunk + 1 < at.chunks)
-            publish<T, INNER>(shared, state, chunk + 1, false);
-    }
-}
-
-/* The state that the segment leaves behind, to the blocks behind this one. `thread`: of the state
- * groups'. */
-template <typename T, int INNER, typename M, typename S>
-static __device__ __forceinline__ void hand_on(const M &shared, const hopper_place &at, S &state,
-                                               int thread) {
-    constexpr int THREADS = GROUP * M::shape::STATE_GROUPS, COUNT = M::shape::STATE / 4;
-    float4 *const to = at.exchange->ends + (int64_t)at.index * COUNT + thread;
-    bring_through<T, INNER, false>(M{shared.base, 1}, at, state);
-    state.for_each_fragment([&](float(&c)[4], int number) {
-        to[number * THREADS] = make_float4(c[0], c[1], c[2], c[3]);
-    });
-    raise_flag(at.exchange->flags + at.index * (THREADS / 32) + thread / 32);
-}
-
-/* From the state before the sequence to that before the segment. */
-template <typename M, typename S>
-static __device__ __forceinline__ void add_handed_on(const hopper_place &at, S &state, float factor,
-                                                     int thread) {
-    constexpr int THREADS = GROUP * M::shape::STATE_GROUPS, COUNT = M::shape::STATE / 4;
-    const int first = at.index - (int)at.part.s.index;
-#pragma unroll 1
-    for (int i = first; i < at.index; i++) {
-        const float4 *const from = at.exchange->ends + (int64_t)i * COUNT + thread;
-        float4 end[COUNT / THREADS];
-        wait_for_flag(at.exchange->flags + i * (THREADS / 32) + thread / 32);
-#pragma unroll
-        for (int j = 0; j < COUNT / THREADS; j++)
-            end[j] = __ldcg(from + j * THREADS);
-        state.for_each_fragment([&](float(&c)[4], int number) {
-            c[0] = fmaf(factor, c[0], end[number].x);
-            c[1] = fmaf(factor, c[1], end[number].y);
-            c[2] = fmaf(factor, c[2], end[number].z);
-            c[3] = fmaf(factor, c[3], end[number].w);
-        });
-    }
+    leave_stage(&shared.tables().empty[stage]);
 }
 
 /* A state group's way through its segment. `warp`: the warp's number among the state groups'. */
@@ -373,26 +339,35 @@ template <typename T, int INNER, int OUTER, bool OUTPUTS, typename M>
 static __device__ __forceinline__ void run_state(const M &shared, const hopper_place &at,
                                                  decay_rate rate, int64_t segment_length,
                                                  int warp) {
+    constexpr int TILES = M::shape::STATE_TILES;
     const product &p = *at.p;
     const segment &s = at.part.s;
-    hopper_state<M::shape::STATE_TILES, OUTER> state;
-    state.top = warp / 4 * 64 * M::shape::STATE_TILES + warp % 4 * 16;
-    state.clear();
+    hopper_state<TILES, OUTER> state;
+    state.top = warp / 4 * 64 * TILES + warp % 4 * 16;
+    state.for_each([](float &value, int, int) { value = 0; });
     if constexpr (OUTPUTS) {
-        const bool hands_on = M::shape::HANDS_ON && at.exchange->segments > 0;
-        const int thread = 32 * warp + lane_index();
-        if (!hands_on)
-            wait_for_kernel_before();
-        else if (!at.part.last)
-            hand_on<T, INNER>(shared, at, state, thread);
-        state.clear();
-        state.template load_before<INNER>(at, hands_on || s.index == 0);
-        if (hands_on)
-            add_handed_on<M>(at, state, decay_by(rate, (float)segment_length), thread);
+        if (p.state_in.data)
+            state.add(p.state_in, s.sequence, at);
+        wait_for_kernel_before();
+        state.template add_ends<INNER>(at, decay_by(rate, (float)segment_length));
         if (at.chunks > 0)
             publish<T, INNER>(shared, state, 0, s.tokens <= TILE);
     }
-    bring_through<T, INNER, OUTPUTS>(shared, at, state);
+    constexpr bool KEPT = TILES == 1;
+    lane_weights<T, KEPT> weights;
+    if constexpr (KEPT)
+        weights.set(shared, at, at.rows(0));
+    for (int chunk = 0; chunk < at.chunks; chunk++) {
+        weighted_part part[TILES];
+        if (!KEPT || at.rows(chunk) < TILE)
+            weights.set(shared, at, at.rows(chunk));
+        wait_for_chunk(shared, at, chunk);
+        weigh<T>(shared, state, weights, chunk, part);
+        leave_tile<M>(&shared.tables().empty_y[chunk % M::shape::STAGES]);
+        advance<T>(shared, at, state, chunk, part);
+        if (OUTPUTS && chunk + 1 < at.chunks)
+            publish<T, INNER>(shared, state, chunk + 1, false);
+    }
     if constexpr (!OUTPUTS)
         state.template store_end<INNER>(at);
     else if (at.part.last && p.state_out.data)

@@ -42,15 +42,26 @@ static __device__ __forceinline__ void multiply_rows(float (&c)[N][4], T *x, uin
     }
 }
 
+/* The elements of M that a lane needs, for column blocks of 8 from a row block of 8 on leftwards.
+ * They stay in registers, since shared memory has enough to do. */
+struct lane_mask {
+    float2 at[TILE / 8 + 1];
+
+    __device__ __forceinline__ void read(const float2 *mask, int row) {
+#pragma unroll
+        for (int i = 0; i <= TILE / 8; i++)
+            at[i] = mask[TILE + row + 8 - 8 * i - lane_index() % 4 * 2];
+    }
+};
+
 /* Scores times M; what it excludes becomes 0 whatever it was. */
-static __device__ __forceinline__ void mask_scores(float (&score)[TILE / 8][4], const float2 *mask,
-                                                   int row) {
-    mask += TILE + row - lane_index() % 4 * 2;
+static __device__ __forceinline__ void mask_scores(float (&score)[TILE / 8][4],
+                                                   const lane_mask &mask) {
 #pragma unroll
     for (int i = 0; i < TILE / 8; i++)
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            const float2 weight = mask[8 * half - 8 * i];
+            const float2 weight = mask.at[i + 1 - half];
             float &left = score[i][2 * half], &right = score[i][2 * half + 1];
             left = weight.x != 0 ? left * weight.x : 0;
             right = weight.y != 0 ? right * weight.y : 0;
@@ -124,15 +135,16 @@ static __device__ __forceinline__ void start_state_product(const M &shared, int 
  * of 2^unit. `row`: the lane's first row of the tile. */
 template <typename T, sequence_size CHUNKS, typename M, int N>
 static __device__ __forceinline__ void
-weigh_outputs(const M &shared, const hopper_place &at, int chunk, int row,
+weigh_outputs(const M &shared, const hopper_place &at, int chunk, int row, const lane_mask &mask,
               float (&score)[TILE / 8][4], float (&sum)[N][4], scores_part &part, int (&unit)[2]) {
     constexpr bool UNITS = std::is_same_v<T, __half>;
     auto &tables = shared.tables();
-    mask_scores(score, tables.mask, row);
+    mask_scores(score, mask);
     if constexpr (!UNITS)
         pack_scores<T, CHUNKS>(score, part);
     wgmma_wait<0>();
     pin(sum);
+    leave_tile<M>(&tables.empty_x[chunk % M::shape::STAGES]);
     first_units<T>(unit);
     const float scale = UNITS ? power_of_two(tables.unit[chunk % 2] - LEAST_UNIT) : 1;
     __syncwarp();
@@ -175,17 +187,20 @@ static __device__ __forceinline__ void run_outputs(const M &shared, const hopper
     constexpr bool AHEAD = CHUNKS == MANY_CHUNKS && !std::is_same_v<T, __half>;
     const int row = threadIdx.x % GROUP / 32 * 16 + lane_index() / 4;
     float score[TILE / 8][4], sum[OUTER / 8][4];
+    lane_mask mask;
     if (group >= at.chunks)
         return;
+    mask.read(shared.tables().mask, row);
     start_scores<T, INNER>(shared, at, group, score);
     wgmma_wait<0>();
     pin(score);
+    leave_tile<M>(&shared.tables().empty_y[group % M::shape::STAGES]);
     for (int chunk = group; chunk < at.chunks; chunk += STEP) {
         const int stage = chunk % M::shape::STAGES;
         scores_part part;
         int unit[2];
         start_state_product<T, INNER, CHUNKS>(shared, chunk, sum);
-        weigh_outputs<T, CHUNKS>(shared, at, chunk, row, score, sum, part, unit);
+        weigh_outputs<T, CHUNKS>(shared, at, chunk, row, mask, score, sum, part, unit);
         add_scores_product<CHUNKS>(sum, part, shared.z(stage));
         /* Behind the last chunk that chunk's again: there is no branch among the products. */
         if constexpr (!AHEAD)
@@ -194,13 +209,13 @@ static __device__ __forceinline__ void run_outputs(const M &shared, const hopper
         if constexpr (AHEAD)
             wgmma_wait<1>();
         pin(sum);
-        __syncwarp();
-        if (lane_index() == 0)
-            barrier_arrive(shared.empty(stage));
+        leave_stage(&shared.tables().empty[stage]);
         leave_units<T>(sum, unit);
         hand_over<T, OUTER>(shared, group, chunk / STEP, sum);
         wgmma_wait<0>();
         pin(score);
+        if (chunk + STEP < at.chunks)
+            leave_tile<M>(&shared.tables().empty_y[(chunk + STEP) % M::shape::STAGES]);
     }
 }
 
@@ -252,11 +267,11 @@ template <typename M> static __device__ __forceinline__ void make_barriers(const
     using shape = typename M::shape;
     auto &tables = shared.tables();
     for (int i = 0; i < shape::STAGES; i++) {
-        for (int ring = 0; ring < 2; ring++) {
-            const int groups = shape::STATE_GROUPS + (ring == 0 && shape::OUTPUT_GROUPS > 0);
-            barrier_init(&tables.full[ring][i], 1);
-            barrier_init(&tables.empty[ring][i], 4 * groups);
-        }
+        barrier_init(&tables.full[i], 1);
+        constexpr int WARPS = 4 * (shape::STATE_GROUPS + (shape::OUTPUT_GROUPS > 0));
+        barrier_init(&tables.empty_x[i], 4);
+        barrier_init(&tables.empty_y[i], WARPS);
+        barrier_init(&tables.empty[i], WARPS);
     }
     for (int i = 0; i < 2; i++) {
         barrier_init(&tables.state_full[i], 4 * shape::STATE_GROUPS);
@@ -273,36 +288,16 @@ template <typename M>
 static __device__ __forceinline__ void make_tables(const M &shared, decay_rate rate, bool future) {
     constexpr int THREADS = GROUP * M::shape::GROUPS;
     auto &tables = shared.tables();
-#pragma unroll 1
     for (int i = threadIdx.x; i <= TILE; i += THREADS)
         tables.decay[i] = decay_by(rate, (float)i);
-#pragma unroll 1
     for (int i = threadIdx.x; i < TILE + 2; i += THREADS)
         tables.weight[i] = make_weight(rate, i, future ? 1 : -1);
-#pragma unroll 1
     for (int i = threadIdx.x; i < 2 * TILE; i += THREADS) {
         const int left = future ? TILE - i : i - TILE, right = future ? left + 1 : left - 1;
         tables.mask[i] = make_float2(left >= 0 ? decay_by(rate, (float)left) : 0,
                                      right >= 0 ? decay_by(rate, (float)right) : 0);
     }
     sync_threads(1, THREADS);
-}
-
-/* Where block `index` is, in the order in which they begin. */
-template <int OUTER, bool OUTPUTS>
-static __device__ __forceinline__ hopper_place find_place(const hopper_sweep &sweep, int index) {
-    const int segments = OUTPUTS && sweep.exchange.segments > 0 ? sweep.exchange.segments : 1;
-    const int product_number = index / segments % sweep.args.count;
-    const swept_product &swept = sweep.args.at[product_number];
-    hopper_place at = {&swept.p, &swept.ends, sweep.map[product_number]};
-    at.part = find_part<OUTER, OUTPUTS>(sweep.args, swept.p, index / (segments * sweep.args.count),
-                                        segments, index % segments);
-    at.exchange = &sweep.exchange;
-    at.index = index;
-    at.chunks = at.part.idle ? 0 : (int)ceil_div(at.part.s.rows, TILE);
-    at.mixed_chunk =
-        sweep.args.tokens.cu_seqlens && at.part.s.rows % TILE != 0 ? at.chunks - 1 : -1;
-    return at;
 }
 
 #endif
@@ -313,54 +308,33 @@ static __global__ void __launch_bounds__((hopper_shape<T, INNER, OUTER, OUTPUTS>
 #ifdef TNL_HOPPER_CODE
     using shape = hopper_shape<T, INNER, OUTER, OUTPUTS>;
     extern __shared__ __align__(1024) unsigned char raw[];
-    const hopper_memory<T, INNER, OUTER, OUTPUTS> shared = {raw, 0};
-    const int warp = warp_index(), outputs = 4 * shape::OUTPUT_GROUPS;
-    const bool hands_on = shape::HANDS_ON && sweep.exchange.segments > 0;
+    const hopper_memory<T, INNER, OUTER, OUTPUTS> shared = {raw};
+    const int product_number = blockIdx.x % sweep.args.count;
+    const swept_product &swept = sweep.args.at[product_number];
     allow_next_kernel();
-    if (shape::HANDS_ON && warp == 4 * shape::GROUPS) { /* it loads before the others are ready */
-        int index = blockIdx.x;
-        if (lane_index() < 4 * sweep.args.count)
-            prefetch_tensor_map(&sweep.map[lane_index() / 4][lane_index() % 4]);
-        if (lane_index() == 0) {
-            make_barriers(shared);
-            if (hands_on) {
-                wait_for_kernel_before();
-                index = (int)atomicAdd(sweep.exchange.ticket, 1);
-                shared.tables().ticket = index;
-            }
-        }
-        const hopper_place at =
-            find_place<OUTER, OUTPUTS>(sweep, __shfl_sync(0xffffffffu, index, 0));
-        start_loading<T>(shared, at, hands_on && !at.part.last);
-        __syncthreads();
-        if (at.part.idle)
-            return;
-        give_registers<shape::LOADER_REGISTERS>();
-        run_loader<T>(shared, at, hands_on && !at.part.last);
-        return;
-    }
-    if (!shape::HANDS_ON && threadIdx.x == GROUP * shape::GROUPS)
-        make_barriers(shared);
-    __syncthreads();
 
-    const hopper_place at =
-        find_place<OUTER, OUTPUTS>(sweep, hands_on ? shared.tables().ticket : (int)blockIdx.x);
+    hopper_place at = {&swept.p, &swept.ends, sweep.map[product_number]};
+    at.part = find_part<OUTER, OUTPUTS>(sweep.args, swept.p, blockIdx.x / sweep.args.count);
     if (at.part.idle)
         return;
+    at.chunks = (int)ceil_div(at.part.s.rows, TILE);
+    at.packed = sweep.args.tokens.cu_seqlens != NULL;
+    const int warp = warp_index(), outputs = 4 * shape::OUTPUT_GROUPS;
+    if (threadIdx.x == GROUP * shape::GROUPS)
+        make_barriers(shared);
+    __syncthreads();
     if (warp >= 4 * shape::GROUPS) {
-        if constexpr (OUTPUTS) {
+        if constexpr (OUTPUTS)
             give_registers<shape::LOADER_REGISTERS>();
+        if (warp == 4 * shape::GROUPS)
+            run_loader<T>(shared, at);
+        if constexpr (OUTPUTS)
             if (warp == 4 * shape::GROUPS + 1)
                 run_storer<T, OUTER>(shared, at);
-        }
-        if (!shape::HANDS_ON && warp == 4 * shape::GROUPS) {
-            start_loading<T>(shared, at, false);
-            run_loader<T>(shared, at, false);
-        }
         return;
     }
     const decay_rate rate = decay_rate_of(sweep.args.slope[at.part.head]);
-    make_tables(shared, rate, at.p->future);
+    make_tables(shared, rate, swept.p.future);
     if (warp >= outputs) {
         if constexpr (OUTPUTS)
             take_registers<shape::STATE_REGISTERS>();
@@ -381,51 +355,42 @@ static __global__ void __launch_bounds__((hopper_shape<T, INNER, OUTER, OUTPUTS>
 /* ---- launching ---------------------------------------------------------------------------- */
 
 /* The map of [b,h,n,columns] rows, by chunks and panels. */
-static inline tnl_status map_rows(const tnl_call *call, tensor_map_encoder encode,
-                                  const rows_view &rows, int columns, CUtensorMap *map) {
+static inline tnl_status map_rows(const tnl_call *call, const rows_view &rows, int columns,
+                                  CUtensorMap *map) {
     const tnl_tensor t = {rows.data,
                           call->type,
                           4,
                           {call->dim[DIM_B], call->dim[DIM_H], call->dim[DIM_N], columns},
                           {rows.batch, rows.head, rows.token, 1}};
-    return tnl_make_tensor_map(call, encode, &t, {{PANEL_COLUMNS, TILE, 1, 1}}, map);
+    return tnl_make_tensor_map(call, &t, {{PANEL_COLUMNS, TILE, 1, 1}}, map);
 }
 
-/* Sweep the products of args, whose inner dimensions fit INNER. `overlaps`: behind a kernel whose
- * states it waits for. exchange.segments: blocks hand states on through exchange.ends. */
+/* Sweep the products of args, whose inner dimensions fit INNER. `overlaps`: behind a sweep whose
+ * states it waits for. */
 template <typename T, int INNER, int OUTER, bool OUTPUTS>
-static tnl_status launch_hopper(const tnl_call *call, const sweep &args, bool overlaps,
-                                hopper_exchange exchange) {
-    using shape = hopper_shape<T, INNER, OUTER, OUTPUTS>;
-    hopper_sweep sweep = {args, exchange, {}};
+static tnl_status launch_hopper(const tnl_call *call, const sweep &args, bool overlaps) {
+    hopper_sweep sweep = {args, {}};
     int outer = 0;
-    tensor_map_encoder encode;
-    tnl_status status = tnl_find_encoder(call, &encode);
+    tnl_status status = TNL_OK;
     for (int i = 0; i < args.count && status == TNL_OK; i++) {
         const product &p = args.at[i].p;
         outer = max(outer, p.outer);
-        status = map_rows(call, encode, p.y, p.inner, &sweep.map[i][1]);
+        status = map_rows(call, p.y, p.inner, &sweep.map[i][1]);
         if (status == TNL_OK)
-            status = map_rows(call, encode, p.z, p.outer, &sweep.map[i][2]);
+            status = map_rows(call, p.z, p.outer, &sweep.map[i][2]);
         if (OUTPUTS && status == TNL_OK)
-            status = map_rows(call, encode, p.x, p.inner, &sweep.map[i][0]);
+            status = map_rows(call, p.x, p.inner, &sweep.map[i][0]);
         if (OUTPUTS && status == TNL_OK)
-            status = map_rows(call, encode, p.out, p.outer, &sweep.map[i][3]);
+            status = map_rows(call, p.out, p.outer, &sweep.map[i][3]);
     }
     if (status != TNL_OK)
         return status;
     sweep.args.outer_blocks = (int)ceil_div(outer, OUTER);
     const int64_t blocks =
         division_items(args.tokens) * args.heads * sweep.args.outer_blocks * args.count;
-    if (exchange.segments > 0) {
-        sweep.exchange.ticket = (unsigned *)(exchange.ends + blocks * (shape::STATE / 4));
-        sweep.exchange.flags = sweep.exchange.ticket + 1;
-        status = launch_clear(call, sweep.exchange, blocks, 4 * shape::STATE_GROUPS);
-    }
-    if (status != TNL_OK)
-        return status;
     return tnl_launch_overlapping(call, sweep_hopper<T, INNER, OUTER, OUTPUTS>,
-                                  dim3((unsigned)blocks), shape::THREADS,
+                                  dim3((unsigned)blocks),
+                                  hopper_shape<T, INNER, OUTER, OUTPUTS>::THREADS,
                                   hopper_memory<T, INNER, OUTER, OUTPUTS>::BYTES, overlaps, sweep);
 }
 

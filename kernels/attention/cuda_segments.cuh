@@ -4,10 +4,8 @@
  * With many heads a segment is the whole sequence, and one sweep does it all. With few, sequences
  * are cut into segments: a first sweep computes the state that each segment leaves behind, as if it
  * began with zero, and the blocks of the second begin with what those of the segments before theirs
- * make together; the hopper rows add that up between the two, or do it all in one sweep
- * (cuda_hopper_prefix.cuh, cuda_hopper_exchange.cuh). There are at most two such sets of states,
- * k^T v forwards (for o, and transposed for dq) and q^T do backwards (for dv, and transposed for
- * dk).
+ * make together. There are at most two such sets of states, k^T v forwards (for o, and transposed
+ * for dq) and q^T do backwards (for dv, and transposed for dk).
  *
  * Workspace, float32:
  *     [ states at segment ends, forwards ][ the same backwards ][ a copy of the incoming states,
@@ -101,24 +99,9 @@ static inline tnl_status copy_replaced(const tnl_call *call, float *copy, produc
     return tnl_launched(call);
 }
 
-/* The states, [d,e], before a call's products over the past or the future. */
-static inline states_view incoming_states(const products &all, bool future) {
-    for (int i = 0; i < all.count; i++) {
-        states_view states = all.at[i].state_in;
-        if (all.at[i].future == future && states.data) {
-            if (all.at[i].transposed)
-                states = {states.data, states.sequence, states.head, states.outer, states.inner};
-            return states;
-        }
-    }
-    return {};
-}
-
-/* The sweeps of a call: f(args, true) computes outputs, before it (stores_ends) where there are
- * several segments f(args, false) the states that they leave behind. Without stores_ends the copy
- * of incoming states is all that the workspace begins with. */
-template <typename F>
-static tnl_status sweep_segments(const tnl_call *call, int64_t length, bool stores_ends, F f) {
+/* The sweeps of a call: f(args, true) computes outputs, before it where there are several segments
+ * f(args, false) the states that they leave behind. */
+template <typename F> static tnl_status sweep_segments(const tnl_call *call, int64_t length, F f) {
     products all = find_products(call);
     sweep args = {.at = {},
                   .count = all.count,
@@ -131,15 +114,13 @@ static tnl_status sweep_segments(const tnl_call *call, int64_t length, bool stor
     ends[1] = ends[0] + ends_floats(call, args.tokens);
 
     const products states = state_products(call);
-    const size_t all_ends = stores_ends ? states.count * ends_floats(call, args.tokens) : 0;
-    tnl_status status = copy_replaced(call, ends[0] + all_ends, &all);
-    if (status == TNL_OK && stores_ends && division_ends(args.tokens) > 0) {
+    tnl_status status =
+        copy_replaced(call, ends[0] + states.count * ends_floats(call, args.tokens), &all);
+    if (status == TNL_OK && division_ends(args.tokens) > 0) {
         sweep first = args;
         first.count = states.count;
-        for (int i = 0; i < states.count; i++) {
+        for (int i = 0; i < states.count; i++)
             first.at[i] = {states.at[i], view_workspace(call, ends[i], false)};
-            first.at[i].p.state_in = incoming_states(all, states.at[i].future);
-        }
         status = f(first, false);
     }
     if (status != TNL_OK)

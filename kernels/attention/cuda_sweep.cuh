@@ -36,17 +36,15 @@ struct sweep_part {
     bool idle;
 };
 
-/* The part of product p numbered `index`: columns of the outer dimension first, then heads, then
- * segments; or, of sequences with `segments` each, their segment numbered `segment`. */
+/* The part of product p numbered `index`: columns of the outer dimension first, then heads. */
 template <int COLUMNS, bool OUTPUTS>
 static __device__ __forceinline__ sweep_part find_part(const sweep &args, const product &p,
-                                                       int index, int segments = 1,
-                                                       int segment = 0) {
+                                                       int index) {
     const int head_and_item = index / args.outer_blocks;
     sweep_part part;
     part.column = index % args.outer_blocks * COLUMNS;
     part.head = head_and_item % args.heads;
-    part.s = find_segment(args.tokens, head_and_item / args.heads * segments + segment);
+    part.s = find_segment(args.tokens, head_and_item / args.heads);
     part.last = part.s.first + part.s.rows == part.s.tokens;
     part.idle =
         part.column >= p.outer || (part.s.rows == 0 && part.s.index > 0) || (!OUTPUTS && part.last);
