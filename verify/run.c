@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/memory.h"
 #include "core/graph.h"
+#include "core/memory.h"
 
 enum { GUARD = 4096, POISON = 0xff };
 
