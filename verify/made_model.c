@@ -65,7 +65,8 @@ static void compare(report *r, tnl_context *context, const tnl_model *opened, fl
     source *from = calloc(1, sizeof *from);
     tnl_model *made = NULL;
     const int64_t vocabulary = tnl_model_config(opened)->vocab_size;
-    if (!report_case(r, from != NULL, 0, 0, "out of memory"))
+    report_case(r, from != NULL, 0, 0, "out of memory");
+    if (!from)
         return;
     *from = (source){.opened = opened, .alike = true};
     list_weights(from);
