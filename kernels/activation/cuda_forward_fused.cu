@@ -14,14 +14,16 @@ template <typename T> constexpr unsigned tokens_rotated = sizeof(T) < sizeof(flo
 /* Blocks of a multiprocessor that there are registers for. */
 enum { ROTATE_BLOCKS = 4 };
 
-template <typename T> struct forward_tensors {
-    token_view<T> q, k, q_out, k_out;
+/* X: the type of what comes in, T or, from the packed projection, float. */
+template <typename X, typename T> struct forward_tensors {
+    token_view<X> q, k;
+    token_view<T> q_out, k_out;
     lrpe angles;
 };
 
 /* One token's channels from i on, of Q or K. */
-template <typename T, int W>
-__device__ __forceinline__ void put_swish(const pack<T, W> &x, T *out) {
+template <typename X, typename T, int W>
+__device__ __forceinline__ void put_swish(const pack<X, W> &x, T *out) {
     pack<T, W> y;
 #pragma unroll
     for (int w = 0; w < W; w++)
@@ -29,8 +31,8 @@ __device__ __forceinline__ void put_swish(const pack<T, W> &x, T *out) {
     store_whole(out, y);
 }
 
-template <typename T, int W>
-__device__ __forceinline__ void put_rotated(const pack<T, W> &x, const rotation (&by)[W], T *out,
+template <typename X, typename T, int W>
+__device__ __forceinline__ void put_rotated(const pack<X, W> &x, const rotation (&by)[W], T *out,
                                             int64_t d) {
     pack<T, W> cosine, sine;
 #pragma unroll
@@ -44,20 +46,20 @@ __device__ __forceinline__ void put_rotated(const pack<T, W> &x, const rotation 
 }
 
 /* Without LRPE a thread has TOKENS tokens, 64 bytes of Q and K or less, in flight at once. */
-template <typename T, int W>
+template <typename X, typename T, int W>
 __global__ void __launch_bounds__(ACTIVATION_THREADS)
-    swish_kernel(const forward_tensors<T> tensors, const token_shape shape) {
+    swish_kernel(const forward_tensors<X, T> tensors, const token_shape shape) {
     constexpr int TOKENS = tokens_at_once<T>;
     await_previous();
     const token_block block = find_block(shape);
     for (int64_t i = threadIdx.x * W; i < shape.d; i += blockDim.x * W) {
-        pack<T, W> q[TOKENS], k[TOKENS];
+        pack<X, W> q[TOKENS], k[TOKENS];
 #pragma unroll
         for (int j = 0; j < TOKENS; j++) {
             const int64_t token = block.first + threadIdx.y + j * blockDim.y;
             if (token < block.end) {
-                q[j] = *(const pack<T, W> *)(block.row(tensors.q, token) + i);
-                k[j] = *(const pack<T, W> *)(block.row(tensors.k, token) + i);
+                q[j] = *(const pack<X, W> *)(block.row(tensors.q, token) + i);
+                k[j] = *(const pack<X, W> *)(block.row(tensors.k, token) + i);
             }
         }
 #pragma unroll
@@ -74,9 +76,9 @@ __global__ void __launch_bounds__(ACTIVATION_THREADS)
 }
 
 /* With LRPE a thread goes through its tokens one by one, the next one's channels in flight. */
-template <typename T, int W>
+template <typename X, typename T, int W>
 __global__ void __launch_bounds__(ACTIVATION_THREADS, ROTATE_BLOCKS)
-    rotate_kernel(const forward_tensors<T> tensors, const token_shape shape) {
+    rotate_kernel(const forward_tensors<X, T> tensors, const token_shape shape) {
     extern __shared__ __align__(16) char shared[];
     await_previous();
     const token_block block = find_block(shape);
@@ -84,11 +86,11 @@ __global__ void __launch_bounds__(ACTIVATION_THREADS, ROTATE_BLOCKS)
     for (int64_t base = 0; base < shape.d; base += blockDim.x * W) {
         const int64_t i = base + threadIdx.x * W;
         const int64_t first = i < shape.d ? block.first + threadIdx.y : block.end;
-        pack<T, W> q, k;
+        pack<X, W> q, k;
         auto ask = [&](int64_t token) {
             if (token < block.end) {
-                q = *(const pack<T, W> *)(block.row(tensors.q, token) + i);
-                k = *(const pack<T, W> *)(block.row(tensors.k, token) + i);
+                q = *(const pack<X, W> *)(block.row(tensors.q, token) + i);
+                k = *(const pack<X, W> *)(block.row(tensors.k, token) + i);
             }
         };
         ask(first);
@@ -96,7 +98,7 @@ __global__ void __launch_bounds__(ACTIVATION_THREADS, ROTATE_BLOCKS)
                     rotor<T, W>::STEPS && shape.tile > blockDim.y);
         rotor<T, W> turned;
         for (int64_t token = first; token < block.end; token += blockDim.y) {
-            pack<T, W> q_now = q, k_now = k;
+            pack<X, W> q_now = q, k_now = k;
             stay_packed(q_now);
             stay_packed(k_now);
             ask(token + blockDim.y);
@@ -107,19 +109,24 @@ __global__ void __launch_bounds__(ACTIVATION_THREADS, ROTATE_BLOCKS)
     }
 }
 
-template <typename T, int W> static tnl_status run(const tnl_call *call) {
+template <typename X, typename T, int W> static tnl_status run(const tnl_call *call) {
     const tnl_tensor *tensor = call->tensor;
-    const forward_tensors<T> tensors = {
-        view_of<T>(&tensor[ACT_Q]), view_of<T>(&tensor[ACT_K]), view_of<T>(&tensor[ACT_Q_OUT]),
+    const forward_tensors<X, T> tensors = {
+        view_of<X>(&tensor[ACT_Q]), view_of<X>(&tensor[ACT_K]), view_of<T>(&tensor[ACT_Q_OUT]),
         view_of<T>(&tensor[ACT_K_OUT]), lrpe_of(call, ACT_THETA, ACT_POSITIONS, ACT_CU_SEQLENS)};
     const dim3 block = block_of(call, W);
     const bool rotated = tensor[ACT_THETA].data != nullptr;
     const unsigned tokens =
         rotated ? tokens_in_turn(call, block.y, tokens_rotated<T>) : (unsigned)tokens_at_once<T>;
     const token_shape shape = shape_of(call, block.y * tokens);
-    return rotated ? tnl_launch(call, rotate_kernel<T, W>, shape.blocks, block,
-                                angle_bytes(block, W), tensors, shape)
-                   : tnl_launch(call, swish_kernel<T, W>, shape.blocks, block, 0, tensors, shape);
+    return rotated
+               ? tnl_launch(call, rotate_kernel<X, T, W>, shape.blocks, block,
+                            angle_bytes(block, W), tensors, shape)
+               : tnl_launch(call, swish_kernel<X, T, W>, shape.blocks, block, 0, tensors, shape);
+}
+
+template <typename X, typename T> static tnl_status run_at_width(const tnl_call *call, bool wide) {
+    return wide ? run<X, T, pack<X>::size>(call) : run<X, T, 1>(call);
 }
 
 tnl_status launch(const tnl_call *call) {
@@ -130,8 +137,8 @@ tnl_status launch(const tnl_call *call) {
                       (!tensor[ACT_THETA].data || tnl_allows_16_bytes(&tensor[ACT_THETA]));
     return tnl_with_type(call, [&](auto type) {
         using T = decltype(type);
-        constexpr int W = pack<T>::size;
-        return wide ? run<T, W>(call) : run<T, 1>(call);
+        return tensor[ACT_Q].type == TNL_FLOAT32 ? run_at_width<float, T>(call, wide)
+                                                 : run_at_width<T, T>(call, wide);
     });
 }
 

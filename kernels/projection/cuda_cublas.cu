@@ -4,8 +4,8 @@
  *     dZ = the activation's gradient of dY,   dX = dZ W,   dW = dZ^T X.
  *
  * V and U go straight to their place in Y, Q and K by way of `preactivation`, or of the workspace
- * where that is not asked for. Where backward must compute Q and K again they stay float32; where
- * there are few rows it keeps dZ in two parts (weight_gradient.cuh).
+ * where that is not asked for and they stay float32, in backward as well; where there are few rows
+ * backward keeps dZ in two parts (weight_gradient.cuh).
  */
 #include "kernels/activation/cuda_rest.cuh"
 #include "kernels/common/weight_gradient.cuh"
@@ -53,7 +53,7 @@ tnl_tensor heads_of(const tnl_call *call, const packing &row, const gemm_matrix 
 size_t forward_workspace(const tnl_call *call) {
     tnl_carver carver = {nullptr, TNL_CUBLAS_BYTES};
     if (!call->tensor[PROJ_PREACTIVATION].data)
-        tnl_take_matrix(&carver, call->type, call->dim[DIM_M], call->dim[DIM_QK]);
+        tnl_take_matrix(&carver, TNL_FLOAT32, call->dim[DIM_M], call->dim[DIM_QK]);
     return carver.used;
 }
 
@@ -79,7 +79,7 @@ tnl_status forward(const tnl_call *call) {
     const gemm_matrix w = tnl_gemm_matrix(&tensor[PROJ_W]);
     tnl_carver carver = {(char *)call->workspace, TNL_CUBLAS_BYTES};
     const gemm_matrix z = preactivation->data ? tnl_gemm_matrix(preactivation)
-                                              : tnl_take_matrix(&carver, call->type, m, qk);
+                                              : tnl_take_matrix(&carver, TNL_FLOAT32, m, qk);
 
     tnl_status status = tnl_cublas_begin(call, call->workspace);
     if (status == TNL_OK)
