@@ -18,8 +18,8 @@ static __device__ __forceinline__ void await_previous() {
 #endif
 }
 
-/* Launch a kernel, in clusters of so many blocks (from Hopper on; 1 elsewhere); (overlaps) it may be
- * brought in early. */
+/* Launch a kernel, in clusters of so many blocks (from Hopper on; 1 elsewhere); (overlaps) it may
+ * be brought in early. */
 template <typename... Parameters>
 static tnl_status tnl_launch_as(const tnl_call *call, void (*kernel)(Parameters...), dim3 grid,
                                 dim3 block, size_t shared, bool overlaps, unsigned cluster,
