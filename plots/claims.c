@@ -15,7 +15,6 @@
 
 #include "plots/limits.h"
 #include "plots/sweep.h"
-#include "plots/targets.h"
 #include "plots/text.h"
 
 enum { EACH_SWEEP = -1 };
@@ -398,7 +397,6 @@ void write_claims(const struct results *results) {
     for (size_t i = 0; i < sizeof claims / sizeof *claims; i++)
         judge_claim(output.file, &claims[i], results);
     write_limits(output.file, results);
-    write_targets(output.file, results);
     fputs("\n## What was measured\n", output.file);
     for (size_t i = 0; i < sizeof evidences / sizeof *evidences; i++)
         write_evidence(output.file, &evidences[i], results);

@@ -228,6 +228,7 @@ int main(int argc, char **argv) {
         report_close(&r);
         return EXIT_FAILURE;
     }
+    setvbuf(stdout, NULL, _IOLBF, 0); /* failures are told as they come */
     printf("seed %llu%s\n", (unsigned long long)s.seed, s.quick ? ", a tenth of the cases" : "");
     verify_all(&r, &s, &devices);
     report_print(&r);

@@ -69,13 +69,17 @@ static void clear_progress(void) {
     fputs("\r\033[K", stderr);
 }
 
+/* One line that changes, on a terminal; elsewhere a line now and then, so that a log of a run that
+ * was cut short says how far it came. */
 static void show_progress(report *r, const char *name) {
-    if (!r->progress || now() - r->shown < 0.1)
+    if (now() - r->shown < (r->progress ? 0.1 : 10))
         return;
     r->shown = now();
-    clear_progress();
-    fprintf(stderr, "%5.0f s  %lld judged, %lld failed  %s", r->shown - r->started,
-            (long long)(r->passed + r->failed), (long long)r->failed, name);
+    if (r->progress)
+        clear_progress();
+    fprintf(stderr, "%5.0f s  %lld judged, %lld failed  %s%s", r->shown - r->started,
+            (long long)(r->passed + r->failed), (long long)r->failed, name,
+            r->progress ? "" : "\n");
     fflush(stderr);
 }
 

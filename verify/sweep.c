@@ -283,7 +283,9 @@ static bool add_sizes(sweep *s, problem_spec spec) {
 static bool add_promised(sweep *s, problem_spec spec) {
     static const slopes layers[] = {SLOPES_RELEASED, SLOPES_MIDDLE, SLOPES_LAST};
     bool added = true;
-    if (sweep_family(spec.op) != FAMILY_ATTENTION || spec.type != TNL_BFLOAT16 || s->quick)
+    const bool promised =
+        spec.op == TNL_ATTENTION_FORWARD || spec.op == TNL_ATTENTION_BACKWARD; /* and so both */
+    if (!promised || spec.type != TNL_BFLOAT16 || s->quick)
         return true;
     set_sizes(&spec, (sizes){1, 8, 2048, 128, 128});
     for (int i = 0; i < 3; i++) {
