@@ -22,7 +22,7 @@ bool tnl_graph_begin(tnl_graph *c, tnl_context *context) {
         return false;
     c->stream = stream;
     return tnl_context_set_stream(context, stream) == TNL_OK &&
-           good(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+           good(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
 }
 
 bool tnl_graph_end(tnl_graph *c) {

@@ -27,10 +27,10 @@
  * What tnl.h says of streams, errors and threads holds here too: work is asynchronous on the
  * context's stream, but for the functions that say they wait. A call can't be captured into a CUDA
  * graph: its tokens come from host memory. On CUDA a decoding call of one size is recorded as a
- * graph by itself the second time, or is one kernel (few tokens, bfloat16, from Hopper on). After
- * TNL_DEVICE_ERROR the slots of the call hold nothing of use and must be reset. Texts of errors are
- * the context's. A model is only read once it is open: states on contexts of several threads may
- * share it.
+ * graph by itself the second time, or, for one or two tokens of a narrow model in bfloat16 from
+ * Hopper on, is one kernel. After TNL_DEVICE_ERROR the slots of the call hold nothing of use and
+ * must be reset. Texts of errors are the context's. A model is only read once it is open: states on
+ * contexts of several threads may share it.
  */
 #ifndef TNL_MODEL_H
 #define TNL_MODEL_H
@@ -183,8 +183,8 @@ TNL_API tnl_status tnl_state_decode(tnl_state *state, int count, const int32_t *
 
 /* How a token is chosen from its logits. */
 typedef struct tnl_sampling {
-    double temperature; /* 0: the likeliest token, of equals the first of the vocabulary; otherwise
-                           one drawn from the softmax of logits / temperature */
+    double temperature; /* 0: the likeliest token, of equals the first of the vocabulary; 1e-30 to
+                           1e30: one drawn from the softmax of logits / temperature */
     int64_t top_k;      /* only the k likeliest; 0: all */
     double top_p;       /* of those, the fewest likeliest that together reach this probability, at
                            least one; 1: all. Nothing to a temperature of 0 */
@@ -192,29 +192,34 @@ typedef struct tnl_sampling {
 } tnl_sampling;
 
 /* Gets the tokens of a step, in the order of the slots; -1: that one had stopped before. Another
- * value than 0 ends the generation. */
+ * value than 0 ends the generation. Called in the thread of tnl_state_generate; it may not call
+ * anything on the state. */
 typedef int tnl_tokens_function(void *user, int64_t step, const int32_t *tokens);
 
 typedef struct tnl_generation {
     tnl_sampling sampling;
     int64_t steps; /* at least 1 */
-    int32_t stop;  /* a slot for which this token was chosen is fed no more; -1: none */
-    tnl_tokens_function *give;
-    void *user;
+    int32_t
+        stop; /* a slot for which this token was chosen is fed no more; -1: none. 0 is a token */
+    tnl_tokens_function *give; /* not NULL */
+    void *user;                /* give's */
 } tnl_generation;
 
 /*
  * Choose a token for each of `count` different slots, feed them, choose from the logits that this
- * makes, and so on: `steps` choices, the tokens of the last of which are not fed. The last call on
- * the state made a row of logits for each of these slots, in this order (tnl_state_prefill with
- * TNL_LAST_LOGITS, tnl_state_decode, or this). Ends early when all slots have stopped.
+ * makes, and so on: `steps` choices, the tokens of the last of which are not fed (tnl_state_decode
+ * does it, for a generation that is to go on). The last call on the state made a row of logits for
+ * each of these slots, in this order (tnl_state_prefill with TNL_LAST_LOGITS, or tnl_state_decode).
+ * Ends early when all slots have stopped. Logits are left where all slots went on to the last step.
  *
  * On CUDA tokens are chosen on the device and stay there; the host only hands them on as they come
  * back, while the device is up to 8 steps ahead. A generation that `give` ends may therefore have
- * fed up to 8 tokens more: tnl_state_position counts them. There a token's weight is good to
+ * fed up to 8 tokens more: tnl_state_position counts them. The first generation of a state takes
+ * some memory of the host that the device sees, 32 bytes a slot. A token's weight is good there to
  * float32, so that a draw within 4e-6 of the edge of a token's share may choose its neighbour,
- * unlike on the CPU. Waits. TNL_INVALID_ARGUMENT, for a logit that is not a finite number, too (the
- * tokens before have been fed then); TNL_OUT_OF_MEMORY, TNL_DEVICE_ERROR.
+ * unlike on the CPU. Waits. TNL_INVALID_ARGUMENT: nothing has changed, but for a logit that is not
+ * a finite number: then the tokens before have been fed, on CUDA up to 8 steps more to the other
+ * slots, and the slots are best reset. TNL_OUT_OF_MEMORY, TNL_DEVICE_ERROR.
  */
 TNL_API tnl_status tnl_state_generate(tnl_state *state, int count, const int32_t *slots,
                                       const tnl_generation *how);

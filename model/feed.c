@@ -79,7 +79,8 @@ static tnl_status check_pieces(tnl_state *state, int count, const tnl_piece *pie
     *tokens = 0;
     for (int i = 0; status == TNL_OK && i < count; i++) {
         status = check_piece(state, i, &pieces[i], state->max_tokens - *tokens - (count - 1 - i));
-        *tokens += pieces[i].count;
+        if (status == TNL_OK)
+            *tokens += pieces[i].count;
     }
     if (status != TNL_OK)
         return status;
@@ -121,6 +122,7 @@ static tnl_status run(tnl_state *state, const tnl_pass *pass) {
     for (int i = 0; i < pass->sequences; i++)
         state->position[state->host_index.slots[i]] += cu_seqlens[i + 1] - cu_seqlens[i];
     state->rows = pass->logit_rows;
+    state->sequences = pass->sequences;
     return TNL_OK;
 }
 

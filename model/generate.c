@@ -2,7 +2,7 @@
  * Generating tokens (tnl_state_generate). On CUDA a step is queued as a choice from the last
  * logits, which goes to the device's index and to memory of the host alike, and a decoding pass of
  * what was chosen; a mark behind the choice says when the host may look. Choices are given on in
- * order, up to AHEAD steps behind the queue. On the CPU a step is done when it returns.
+ * order, up to AHEAD steps behind the queue. On the CPU a choice is given on before it is fed.
  */
 #include "core/cuda.h"
 #include "core/memory.h"
@@ -18,7 +18,7 @@ typedef struct generation {
     const int32_t *slots;
     int64_t queued, given; /* choices */
     int left;              /* slots that have not stopped, of the choices given */
-    bool ended;            /* by give, or a logit that is no finite number */
+    bool ended;            /* by give, by the last slot's stop, or a logit that is not finite */
     tnl_sampler sampler;   /* CPU */
 } generation;
 
@@ -28,7 +28,7 @@ static int32_t *choices_of(const generation *g, int64_t step) {
 
 /* ---- choosing ------------------------------------------------------------------------------ */
 
-static tnl_status choose_on_host(generation *g, int32_t *made) {
+static void choose_on_host(generation *g, int32_t *made) {
     const tnl_state *state = g->state;
     const int64_t vocab = state->model->checkpoint.config.vocab_size;
     for (int i = 0; i < g->count; i++) {
@@ -45,7 +45,6 @@ static tnl_status choose_on_host(generation *g, int32_t *made) {
         if (made[i] < 0 || made[i] == g->how->stop)
             *slot = -1;
     }
-    return TNL_OK;
 }
 
 static tnl_status choose_on_device(generation *g, int32_t *made) {
@@ -69,44 +68,43 @@ static tnl_status choose_on_device(generation *g, int32_t *made) {
 #endif
 }
 
-/* The next choice, and unless it is the last the pass that feeds it. */
-static tnl_status queue_step(generation *g) {
-    tnl_state *state = g->state;
-    int32_t *made = choices_of(g, g->queued);
-    const bool host = state->context->device == TNL_CPU;
-    tnl_status status = host ? choose_on_host(g, made) : choose_on_device(g, made);
-    if (status == TNL_OK && !tnl_mark_set(state->context, state->mark[g->queued % AHEAD]))
-        status = tnl_fail(state->context, TNL_DEVICE_ERROR, "tnl_state_generate: no mark was set");
-    if (status != TNL_OK || ++g->queued == g->how->steps)
-        return status;
-    const tnl_pass pass = {.state = state,
+/* The pass that feeds what was chosen last, unless that was the last choice. */
+static tnl_status feed_chosen(generation *g) {
+    const tnl_pass pass = {.state = g->state,
                            .decoding = true,
                            .tokens = g->count,
                            .sequences = g->count,
                            .logit_rows = g->count};
-    return tnl_run_decode(&pass);
+    return g->queued < g->how->steps ? tnl_run_decode(&pass) : TNL_OK;
+}
+
+/* The next choice, and behind it the pass that feeds it. */
+static tnl_status queue_step(generation *g) {
+    tnl_state *state = g->state;
+    tnl_status status = choose_on_device(g, choices_of(g, g->queued));
+    if (status == TNL_OK && !tnl_mark_set(state->context, state->mark[g->queued % AHEAD]))
+        status = tnl_fail(state->context, TNL_DEVICE_ERROR, "tnl_state_generate: no mark was set");
+    if (status != TNL_OK)
+        return status;
+    g->queued++;
+    return feed_chosen(g);
 }
 
 /* ---- giving -------------------------------------------------------------------------------- */
 
-/* Count what of a step was fed: tokens that were chosen, none of them the one to stop at. */
-static void count_fed(generation *g, const int32_t *made) {
-    const bool fed = g->given + 1 < g->how->steps;
-    g->left = 0;
-    for (int i = 0; i < g->count; i++) {
-        const bool goes_on = made[i] >= 0 && made[i] != g->how->stop;
-        g->left += goes_on;
-        g->state->position[g->slots[i]] += goes_on && fed;
-    }
+static bool goes_on(const generation *g, int32_t made) {
+    return made >= 0 && made != g->how->stop;
 }
 
-/* Wait for the oldest choice that was not given, and give it unless the generation has ended. */
-static tnl_status give_step(generation *g) {
+/* Count what of a step was fed: tokens that were chosen, none of them the one to stop at. */
+static void count_fed(generation *g, const int32_t *made) {
+    for (int i = 0; i < g->count; i++)
+        g->state->position[g->slots[i]] += goes_on(g, made[i]);
+}
+
+/* Give a step unless the generation has ended. */
+static tnl_status give(generation *g, const int32_t *made) {
     tnl_state *state = g->state;
-    int32_t *made = choices_of(g, g->given);
-    if (!tnl_mark_wait(state->context, state->mark[g->given % AHEAD]))
-        return tnl_fail(state->context, TNL_DEVICE_ERROR, "tnl_state_generate: the device failed");
-    count_fed(g, made);
     tnl_status status = TNL_OK;
     for (int i = 0; i < g->count && !g->ended; i++)
         if (made[i] == TNL_TOKEN_NOT_FINITE)
@@ -116,21 +114,50 @@ static tnl_status give_step(generation *g) {
                               g->slots[i]);
     g->ended = g->ended || status != TNL_OK || g->how->give(g->how->user, g->given, made) != 0;
     g->given++;
+    g->left = 0;
+    for (int i = 0; i < g->count; i++)
+        g->left += goes_on(g, made[i]);
+    g->ended = g->ended || g->left == 0;
     return status;
 }
 
-static tnl_status run_steps(generation *g) {
+/* Wait for the oldest choice that was not given, and give it. */
+static tnl_status give_queued(generation *g) {
+    const int32_t *made = choices_of(g, g->given);
+    if (!tnl_mark_wait(g->state->context, g->state->mark[g->given % AHEAD]))
+        return tnl_fail(g->state->context, TNL_DEVICE_ERROR,
+                        "tnl_state_generate: the device failed");
+    if (g->given + 1 < g->how->steps)
+        count_fed(g, made);
+    return give(g, made);
+}
+
+static tnl_status run_on_device(generation *g) {
     tnl_status status = TNL_OK;
-    g->left = g->count;
-    while (status == TNL_OK && g->queued < g->how->steps && g->left > 0 && !g->ended) {
+    while (status == TNL_OK && g->queued < g->how->steps && !g->ended) {
         status = queue_step(g);
-        const bool wait = g->queued - g->given == AHEAD || g->state->context->device == TNL_CPU;
-        if (status == TNL_OK && wait)
-            status = give_step(g);
+        if (status == TNL_OK && g->queued - g->given == AHEAD)
+            status = give_queued(g);
     }
     while (g->given < g->queued && status != TNL_DEVICE_ERROR) {
-        const tnl_status given = give_step(g);
+        const tnl_status given = give_queued(g);
         status = status == TNL_OK ? given : status;
+    }
+    return status;
+}
+
+static tnl_status run_on_host(generation *g) {
+    tnl_status status = TNL_OK;
+    while (status == TNL_OK && g->queued < g->how->steps && !g->ended) {
+        int32_t *made = choices_of(g, g->queued);
+        choose_on_host(g, made);
+        g->queued++;
+        status = give(g, made);
+        if (status != TNL_OK || g->ended || g->queued == g->how->steps)
+            break;
+        status = feed_chosen(g);
+        if (status == TNL_OK)
+            count_fed(g, made);
     }
     return status;
 }
@@ -146,9 +173,10 @@ static tnl_status check_how(const tnl_state *state, const tnl_generation *how) {
     if (how->steps < 1)
         return FAIL(state, "%s: steps is %lld, expected 1 or more", function,
                     (long long)how->steps);
-    if (!(how->sampling.temperature >= 0) || how->sampling.temperature > 1e30)
-        return FAIL(state, "%s: temperature is %g, expected 0 to 1e30", function,
-                    how->sampling.temperature);
+    const double temperature = how->sampling.temperature;
+    if (temperature != 0 && !(temperature >= 1e-30 && temperature <= 1e30))
+        return FAIL(state, "%s: temperature is %g, expected 0, or 1e-30 to 1e30", function,
+                    temperature);
     if (how->sampling.top_k < 0)
         return FAIL(state, "%s: top_k is %lld, expected 0 or more", function,
                     (long long)how->sampling.top_k);
@@ -159,11 +187,17 @@ static tnl_status check_how(const tnl_state *state, const tnl_generation *how) {
 
 static tnl_status check_count_and_positions(const generation *g) {
     const tnl_state *state = g->state;
-    if (state->rows != g->count)
+    if (state->rows != g->count || state->sequences != g->count)
         return FAIL(state,
                     "tnl_state_generate: count is %d, expected %lld, the last call's rows of "
-                    "logits",
+                    "logits, one a slot",
                     g->count, (long long)state->rows);
+    for (int i = 0; i < g->count; i++)
+        if (state->host_index.slots[i] != g->slots[i])
+            return FAIL(state,
+                        "tnl_state_generate: slots[%d] is %d, expected %d, whose logits the last "
+                        "call made there",
+                        i, g->slots[i], state->host_index.slots[i]);
     for (int i = 0; i < g->count; i++)
         if (state->position[g->slots[i]] > TNL_MAX_POSITION - g->how->steps)
             return FAIL(state,
@@ -208,10 +242,11 @@ tnl_status tnl_state_generate(tnl_state *state, int count, const int32_t *slots,
         return status;
     status = set_up(&g);
     if (status == TNL_OK)
-        status = run_steps(&g);
+        status = state->context->device == TNL_CPU ? run_on_host(&g) : run_on_device(&g);
     tnl_leave_device(state->context, previous);
     tnl_sampler_close(&g.sampler);
-    if (status == TNL_DEVICE_ERROR)
+    /* Behind an end before the last step the logits are not all of tokens that were given. */
+    if (g.queued > 0 && (status != TNL_OK || g.given < how->steps || g.left < count))
         state->rows = 0;
     return status;
 }

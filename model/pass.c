@@ -246,7 +246,8 @@ static tnl_status begin(const tnl_pass *pass, void *x) {
 static tnl_status select_rows(const tnl_pass *pass, void *x, void **rows) {
     const tnl_state *state = pass->state;
     const size_t row = (size_t)config_of(pass)->embed_dim * tnl_type_size(type_of(pass));
-    *rows = pass->logit_rows == pass->tokens ? x : state->buffer.last;
+    /* As many rows as one pleases, when nothing runs: `last` has but one a slot. */
+    *rows = pass->measured || pass->logit_rows == pass->tokens ? x : state->buffer.last;
     for (int i = 0; i < pass->sequences && *rows != x && !pass->measured; i++) {
         const size_t last = (size_t)state->host_index.cu_seqlens[i + 1] - 1;
         if (!tnl_memory_queue_copy(state->context, (char *)*rows + (size_t)i * row,

@@ -51,6 +51,7 @@ struct tnl_state {
     void *workspace;
     tnl_state_bytes bytes;
     int64_t rows;  /* of logits, of the last call */
+    int sequences; /* of that call; their slots are host_index.slots */
     tnl_step step; /* memory NULL: it does not take this model */
     size_t step_bytes;
     tnl_graph *graph; /* [slots+1]: of a decoding pass of so many tokens */

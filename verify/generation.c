@@ -49,6 +49,18 @@ static bool begin(maker *m) {
     return begun && tnl_state_prefill(m->state, SLOTS, pieces, TNL_LAST_LOGITS) == TNL_OK;
 }
 
+/* The same prompt in both. */
+static bool begin_alike(maker *m) {
+    static const int32_t prompt[PROMPT] = {3, 100, 197, 294, 391};
+    tnl_piece pieces[SLOTS];
+    bool begun = begin(m);
+    for (int i = 0; i < SLOTS; i++) {
+        pieces[i] = (tnl_piece){slots[i], prompt, PROMPT};
+        begun = begun && tnl_state_reset(m->state, slots[i]) == TNL_OK;
+    }
+    return begun && tnl_state_prefill(m->state, SLOTS, pieces, TNL_LAST_LOGITS) == TNL_OK;
+}
+
 static tnl_status generate(maker *m, tnl_sampling sampling, int32_t stop) {
     const tnl_generation how = {
         .sampling = sampling, .steps = STEPS, .stop = stop, .give = take, .user = m};
@@ -123,6 +135,20 @@ static void check_stop(maker *m) {
     }
     report_case(m->r, right, 0, 0, "a stop: other tokens or positions%s%s", done ? "" : ": ",
                 done ? "" : tnl_context_error(m->context));
+    /* All stop at once: both go on from the same prompt. */
+    done = begin_alike(m) && generate(m, (tnl_sampling){.top_p = 1}, -1) == TNL_OK;
+    const int32_t first = m->made[2][0];
+    int64_t last = 0;
+    while (done && m->made[last][0] != first)
+        last++;
+    done = done && begin_alike(m) && generate(m, (tnl_sampling){.top_p = 1}, first) == TNL_OK;
+    report_case(m->r, done && m->steps == last + 1, 0, 0,
+                "all stopped at step %lld, %lld steps were given", (long long)last,
+                (long long)m->steps);
+    float *logits = malloc(sizeof *logits * SLOTS * VOCABULARY);
+    report_case(m->r, logits && tnl_state_read_logits(m->state, logits) == TNL_INVALID_ARGUMENT, 0,
+                0, "logits of slots that have stopped could be read");
+    free(logits);
     /* Ended by the one who gets the tokens. */
     done = begin(m);
     m->most = 4;
@@ -149,6 +175,7 @@ static void misuse(maker *m) {
     refuse(m, tnl_state_generate(m->state, 1, slots, &how), "count is 1");
     refuse(m, tnl_state_generate(m->state, SLOTS, NULL, &how), "NULL");
     refuse(m, tnl_state_generate(m->state, SLOTS, (int32_t[]){1, 1}, &how), "slot 1");
+    refuse(m, tnl_state_generate(m->state, SLOTS, (int32_t[]){0, 1}, &how), "slots[0] is 0");
     refuse(m, tnl_state_generate(m->state, SLOTS, slots, NULL), "how is NULL");
     bad.give = NULL;
     refuse(m, tnl_state_generate(m->state, SLOTS, slots, &bad), "give is NULL");
@@ -158,6 +185,7 @@ static void misuse(maker *m) {
     bad.steps = INT64_MAX;
     refuse(m, tnl_state_generate(m->state, SLOTS, slots, &bad), "steps is");
     refuse(m, generate(m, (tnl_sampling){.temperature = -1, .top_p = 1}, -1), "temperature is -1");
+    refuse(m, generate(m, (tnl_sampling){.temperature = 1e-300, .top_p = 1}, -1), "1e-300");
     refuse(m, generate(m, (tnl_sampling){.top_k = -1, .top_p = 1}, -1), "top_k is -1");
     refuse(m, generate(m, (tnl_sampling){.top_p = 1.5}, -1), "top_p is 1.5");
     report_case(m->r, tnl_state_generate(NULL, 1, slots, &how) == TNL_INVALID_ARGUMENT, 0, 0,
@@ -204,6 +232,12 @@ void verify_generation(report *r, tnl_context *context) {
                         0, 0, "%s", tnl_context_error(context)))
             check_type(&m);
         tnl_state_destroy(m.state);
+        /* As many rows of logits as one pleases between the slots and the tokens. */
+        tnl_state *other = NULL;
+        const tnl_state_options rows = {.slots = 1, .max_tokens = 64, .logit_rows = 17};
+        report_case(r, made && tnl_state_create(m.model, context, &rows, &other) == TNL_OK, 0, 0,
+                    "%s", tnl_context_error(context));
+        tnl_state_destroy(other);
         tnl_model_close(m.model);
     }
     if (made)
