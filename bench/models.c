@@ -1,8 +1,8 @@
 /*
  * Which models are timed, and what they move and compute.
  *
- * Sizes are Table 10's but for 7B's g, which is that of what the project is held against, and a
- * small one for the CPU. A name's pos is the number of tokens before the one that is decoded.
+ * Sizes are Table 10's but for 7B's g, 11264 for 11008, and a small one for the CPU. A name's pos
+ * is the number of tokens before the one that is decoded.
  *
  * Bytes: the weights that a call reads, and the state or cache that it reads and writes; flops: the
  * GEMMs of the layers, without the logits, which are made for the last token alone.
