@@ -8,11 +8,11 @@
 #include "bench/device.h"
 #include "bench/models.h"
 #include "core/memory.h"
+#include "core/random.h"
 #include "core/types.h"
 #include "model/state.h"
 #include "transformer/transformer.h"
 #include "verify/device.h"
-#include "verify/random.h"
 
 typedef struct bench_model {
     bench_runner *runner;

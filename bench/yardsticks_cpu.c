@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/random.h"
 #include "core/types.h"
-#include "verify/random.h"
 
 #if defined(__AVX__)
 #include <immintrin.h>

@@ -4,6 +4,20 @@
 
 #include "core/context.h"
 
+#ifdef TNL_WITH_CUDA
+
+#include <cuda_runtime_api.h>
+
+/* Whether a call of the runtime succeeded. A failure stays on the runtime's record, where the next
+ * kernel launch would find it: it is taken off. */
+static inline bool tnl_cuda_good(cudaError_t error) {
+    if (error != cudaSuccess)
+        cudaGetLastError();
+    return error == cudaSuccess;
+}
+
+#endif
+
 /* Open device context->index: its properties and a cuBLAS handle. */
 tnl_status tnl_cuda_open(tnl_context *context);
 void tnl_cuda_close(tnl_context *context);

@@ -2,60 +2,54 @@
 #include "core/graph.h"
 
 #include "core/context.h"
+#include "core/cuda.h"
 
 #ifdef TNL_WITH_CUDA
 
 #include <cuda_runtime_api.h>
 #include <stdlib.h>
 
-/* A failure stays on the runtime's record, where the next kernel launch would find it. */
-static bool good(cudaError_t error) {
-    if (error != cudaSuccess)
-        cudaGetLastError();
-    return error == cudaSuccess;
-}
-
 bool tnl_graph_begin(tnl_graph *c, tnl_context *context) {
     cudaStream_t stream;
     *c = (tnl_graph){.context = context, .previous = context->stream};
-    if (!good(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking)))
+    if (!tnl_cuda_good(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking)))
         return false;
     c->stream = stream;
     return tnl_context_set_stream(context, stream) == TNL_OK &&
-           good(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+           tnl_cuda_good(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
 }
 
 bool tnl_graph_end(tnl_graph *c) {
     cudaGraph_t graph = NULL;
     cudaGraphExec_t executable = NULL;
     tnl_context_set_stream(c->context, c->previous);
-    if (!good(cudaStreamEndCapture(c->stream, &graph)))
+    if (!tnl_cuda_good(cudaStreamEndCapture(c->stream, &graph)))
         return false;
     c->graph = graph;
-    if (!good(cudaGraphInstantiate(&executable, graph, 0)))
+    if (!tnl_cuda_good(cudaGraphInstantiate(&executable, graph, 0)))
         return false;
     c->executable = executable;
     return true;
 }
 
 bool tnl_graph_launch(const tnl_graph *c) {
-    return good(cudaGraphLaunch(c->executable, c->context->stream));
+    return tnl_cuda_good(cudaGraphLaunch(c->executable, c->context->stream));
 }
 
 bool tnl_graph_replay(const tnl_graph *c) {
-    return good(cudaGraphLaunch(c->executable, c->stream)) &&
-           good(cudaStreamSynchronize(c->stream));
+    return tnl_cuda_good(cudaGraphLaunch(c->executable, c->stream)) &&
+           tnl_cuda_good(cudaStreamSynchronize(c->stream));
 }
 
 int tnl_graph_kernels(const tnl_graph *c) {
     size_t count = 0;
-    if (!c->graph || !good(cudaGraphGetNodes(c->graph, NULL, &count)))
+    if (!c->graph || !tnl_cuda_good(cudaGraphGetNodes(c->graph, NULL, &count)))
         return -1;
     cudaGraphNode_t *node = calloc(count + 1, sizeof *node);
-    int kernels = node && good(cudaGraphGetNodes(c->graph, node, &count)) ? 0 : -1;
+    int kernels = node && tnl_cuda_good(cudaGraphGetNodes(c->graph, node, &count)) ? 0 : -1;
     for (size_t i = 0; kernels >= 0 && i < count; i++) {
         enum cudaGraphNodeType type;
-        if (!good(cudaGraphNodeGetType(node[i], &type)))
+        if (!tnl_cuda_good(cudaGraphNodeGetType(node[i], &type)))
             kernels = -1;
         else
             kernels += type == cudaGraphNodeTypeKernel;
@@ -68,11 +62,11 @@ void tnl_graph_free(tnl_graph *c) {
     if (c->stream && c->context->stream == c->stream)
         tnl_context_set_stream(c->context, c->previous);
     if (c->executable)
-        good(cudaGraphExecDestroy(c->executable));
+        tnl_cuda_good(cudaGraphExecDestroy(c->executable));
     if (c->graph)
-        good(cudaGraphDestroy(c->graph));
+        tnl_cuda_good(cudaGraphDestroy(c->graph));
     if (c->stream)
-        good(cudaStreamDestroy(c->stream));
+        tnl_cuda_good(cudaStreamDestroy(c->stream));
     *c = (tnl_graph){0};
 }
 

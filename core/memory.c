@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/context.h"
+#include "core/cuda.h"
 
 enum { PAGE = 4096 };
 
@@ -13,71 +14,67 @@ enum { PAGE = 4096 };
 
 #include <cuda_runtime_api.h>
 
-/* A failure stays on the runtime's record, where the next kernel launch would find it. */
-static bool good(cudaError_t error) {
-    if (error != cudaSuccess)
-        cudaGetLastError();
-    return error == cudaSuccess;
-}
-
 static void *cuda_allocate(size_t bytes) {
     void *memory = NULL;
-    return good(cudaMalloc(&memory, bytes)) ? memory : NULL;
+    return tnl_cuda_good(cudaMalloc(&memory, bytes)) ? memory : NULL;
 }
 
 static void cuda_free(void *memory) {
-    good(cudaFree(memory));
+    tnl_cuda_good(cudaFree(memory));
 }
 
 /* From pageable memory the runtime's copy returns when it has the bytes, not when the device has:
  * a launch on another stream would not wait for it. */
 static bool cuda_copy(void *to, const void *from, size_t bytes) {
-    return good(cudaMemcpy(to, from, bytes, cudaMemcpyDefault)) && good(cudaDeviceSynchronize());
+    return tnl_cuda_good(cudaMemcpy(to, from, bytes, cudaMemcpyDefault)) &&
+           tnl_cuda_good(cudaDeviceSynchronize());
 }
 
 static bool cuda_queue_copy(const tnl_context *context, void *to, const void *from, size_t bytes) {
-    return good(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, context->stream));
+    return tnl_cuda_good(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, context->stream));
 }
 
 static bool cuda_queue_zero(const tnl_context *context, void *to, size_t bytes) {
-    return good(cudaMemsetAsync(to, 0, bytes, context->stream));
+    return tnl_cuda_good(cudaMemsetAsync(to, 0, bytes, context->stream));
 }
 
 static bool cuda_select(const tnl_context *context) {
-    return good(cudaSetDevice(context->index));
+    return tnl_cuda_good(cudaSetDevice(context->index));
 }
 
 static void *cuda_allocate_shared(size_t bytes) {
     void *memory = NULL;
-    return good(cudaHostAlloc(&memory, bytes, cudaHostAllocMapped | cudaHostAllocPortable)) ? memory
-                                                                                            : NULL;
+    return tnl_cuda_good(cudaHostAlloc(&memory, bytes, cudaHostAllocMapped | cudaHostAllocPortable))
+               ? memory
+               : NULL;
 }
 
 static void cuda_free_shared(void *memory) {
-    good(cudaFreeHost(memory));
+    tnl_cuda_good(cudaFreeHost(memory));
 }
 
 static bool cuda_mark_create(void **mark) {
     cudaEvent_t event = NULL;
-    const bool made = good(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    const bool made = tnl_cuda_good(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
     *mark = event;
     return made;
 }
 
 static bool cuda_mark_set(const tnl_context *context, void *mark) {
-    return good(cudaEventRecord(mark, context->stream));
+    return tnl_cuda_good(cudaEventRecord(mark, context->stream));
 }
 
 static bool cuda_mark_wait(void *mark) {
-    return good(cudaEventSynchronize(mark));
+    return tnl_cuda_good(cudaEventSynchronize(mark));
 }
 
 static void cuda_mark_destroy(void *mark) {
-    good(cudaEventDestroy(mark));
+    tnl_cuda_good(cudaEventDestroy(mark));
 }
 
 static bool cuda_wait(const tnl_context *context) {
-    return good(cudaStreamSynchronize(context->stream)) && good(cudaGetLastError());
+    return tnl_cuda_good(cudaStreamSynchronize(context->stream)) &&
+           tnl_cuda_good(cudaGetLastError());
 }
 
 #else

@@ -18,9 +18,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/random.h"
 #include "fuzz/record.h"
 #include "fuzz/target.h"
-#include "verify/random.h"
 
 enum { MOST_BYTES = 4096, LENGTH_BYTES = 8 };
 

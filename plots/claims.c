@@ -356,33 +356,6 @@ static void write_evidence(FILE *file, const struct evidence *evidence,
     free(set);
 }
 
-/* The rows on slices of one packed tensor, beside those of the same shape on tensors of their own.
- */
-static void write_packed(FILE *file, const struct results *results) {
-    static const char suffix[] = "/packed";
-    bool first = true;
-    for (size_t i = 0; i < results->count; i++) {
-        const struct row *packed = &results->row[i], *alone = NULL;
-        const char *end = strstr(packed->name, suffix);
-        if (!is_measured(packed) || !end || strcmp(end, suffix) != 0)
-            continue;
-        const size_t length = (size_t)(end - packed->name);
-        for (size_t j = 0; j < results->count; j++)
-            if (strncmp(results->row[j].name, packed->name, length) == 0 &&
-                !results->row[j].name[length] && is_measured(&results->row[j]))
-                alone = &results->row[j];
-        if (!alone)
-            continue;
-        if (first)
-            fputs("\n### Slices of one packed tensor as input\n\n"
-                  "| row | tensors of their own | packed | speed |\n|---|--:|--:|--:|\n",
-                  file);
-        first = false;
-        fprintf(file, "| `%s` | %s | %s | %.2f |\n", alone->name, format_time(alone->time).s,
-                format_time(packed->time).s, alone->time / packed->time);
-    }
-}
-
 void write_claims(const struct results *results) {
     struct output output = open_output(results->directory, "claims.md");
     char *origin = describe_origin(results);
@@ -403,7 +376,6 @@ void write_claims(const struct results *results) {
     for (size_t i = 0; i < sizeof model_evidences / sizeof *model_evidences; i++)
         if (has_rows(results, model_evidences[i].figure, model_evidences[i].sweep))
             write_evidence(output.file, &model_evidences[i], results);
-    write_packed(output.file, results);
     free(origin);
     close_output(&output);
 }

@@ -9,11 +9,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/random.h"
 #include "core/types.h"
 #include "model/checkpoint.h"
 #include "model/convert.h"
 #include "model/safetensors_write.h"
-#include "verify/random.h"
 
 enum { PIECE = 1 << 20, MOST_PATH = 4096 };
 

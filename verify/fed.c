@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "verify/random.h"
+#include "core/random.h"
 
 double fed_error(const float *x, const float *y, int64_t rows, int64_t columns) {
     double worst = 0;

@@ -10,12 +10,12 @@
 #include <unistd.h>
 
 #include "core/context.h"
+#include "core/random.h"
 #include "core/types.h"
 #include "model/convert.h"
 #include "model/sampler.h"
 #include "verify/damage.h"
 #include "verify/parts.h"
-#include "verify/random.h"
 
 /* ---- Table 10 ----------------------------------------------------------------------------- */
 

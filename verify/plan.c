@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "verify/random.h"
+#include "core/random.h"
 
 /* ---- dimensions --------------------------------------------------------------------------- */
 

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/random.h"
 #include "verify/describe.h"
-#include "verify/random.h"
 
 /* Whether the row takes such calls. */
 static bool takes(const subject *s, const problem_spec *spec) {

@@ -19,9 +19,9 @@
 
 #include "core/api.h"
 #include "core/context.h"
+#include "core/random.h"
 #include "verify/device.h"
 #include "verify/parts.h"
-#include "verify/random.h"
 
 /* Random q come again after 1021 tokens, k after 1019, v after 1013: these are primes, so that all
  * three together come again after a thousand million. A point of a curve is the worst error

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "verify/random.h"
+#include "core/random.h"
 
 enum { MAX_NAMED = 5, RANDOM_CASES = 32, LAYOUTS = 4, SLOPES = 6 };
 

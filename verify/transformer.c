@@ -9,12 +9,12 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/random.h"
 #include "core/types.h"
 #include "model/convert.h"
 #include "transformer/attention.h"
 #include "verify/fed.h"
 #include "verify/parts.h"
-#include "verify/random.h"
 
 enum { VOCABULARY = 320, TOKENS = 150, SLOTS = 2 };
 

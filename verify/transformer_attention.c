@@ -11,9 +11,9 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/random.h"
 #include "core/types.h"
 #include "verify/parts.h"
-#include "verify/random.h"
 
 enum { D = ATTENTION_DIM, PAIRS = ATTENTION_PAIRS };
 

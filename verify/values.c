@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "verify/random.h"
+#include "core/random.h"
 
 int64_t values_offset(const tnl_tensor *tensor, int64_t index) {
     int64_t offset = 0;

@@ -63,24 +63,18 @@ static inline bool tnl_allows_tensor_map(const tnl_tensor *t) {
     return allows;
 }
 
-using tensor_map_encoder = decltype(&cuTensorMapEncodeTiled);
-
-/* The driver's function that makes tensor maps. */
-static inline tnl_status tnl_find_encoder(const tnl_call *call, tensor_map_encoder *encode) {
-    void *found = NULL;
+/* The map of a 16-bit tensor of rank 2 to 4 whose boxes lie in shared memory as panels. Elements
+ * outside are read as zero and not written. */
+static inline tnl_status tnl_make_tensor_map(const tnl_call *call, const tnl_tensor *t,
+                                             tensor_box box, CUtensorMap *map) {
+    void *found = NULL; /* the driver's function that makes tensor maps */
     cudaDriverEntryPointQueryResult result;
     const tnl_status status =
         tnl_cuda_status(call, cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found,
                                                                12000, cudaEnableDefault, &result));
-    *encode = (tensor_map_encoder)found;
-    return status;
-}
-
-/* The map of a 16-bit tensor of rank 2 to 4 whose boxes lie in shared memory as panels. Elements
- * outside are read as zero and not written. */
-static inline tnl_status tnl_make_tensor_map(const tnl_call *call, tensor_map_encoder encode,
-                                             const tnl_tensor *t, tensor_box box,
-                                             CUtensorMap *map) {
+    if (status != TNL_OK)
+        return status;
+    const auto encode = (decltype(&cuTensorMapEncodeTiled))found;
     cuuint64_t size[4], stride[4]; /* stride[i] is that of dimension i + 1 */
     const cuuint32_t step[4] = {1, 1, 1, 1};
     const int last = t->rank - 1;
@@ -102,13 +96,6 @@ static inline tnl_status tnl_make_tensor_map(const tnl_call *call, tensor_map_en
                : tnl_fail(call->context, TNL_DEVICE_ERROR,
                           "%s: the driver makes no tensor map (CUresult %d), expected success",
                           tnl_operators[call->op].name, (int)made);
-}
-
-static inline tnl_status tnl_make_tensor_map(const tnl_call *call, const tnl_tensor *t,
-                                             tensor_box box, CUtensorMap *map) {
-    tensor_map_encoder encode;
-    const tnl_status status = tnl_find_encoder(call, &encode);
-    return status == TNL_OK ? tnl_make_tensor_map(call, encode, t, box, map) : status;
 }
 
 /* ---- launching ---------------------------------------------------------------------------- */
@@ -294,11 +281,6 @@ static __device__ __forceinline__ void tma_load(void *shared, const CUtensorMap 
                  "[%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(shared_address(shared)),
                  "l"(map), "r"(shared_address(b)), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
                  : "memory");
-}
-
-/* Fetch a tensor map ahead of its first use. */
-static __device__ __forceinline__ void prefetch_tensor_map(const CUtensorMap *map) {
-    asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
 
 /* Copy a box out of shared memory, as part of this thread's next group. */
