@@ -2,6 +2,8 @@
 #ifndef TNL_CORE_CUDA_H
 #define TNL_CORE_CUDA_H
 
+#include <stdbool.h>
+
 #include "core/context.h"
 
 #ifdef TNL_WITH_CUDA
