@@ -146,10 +146,16 @@ weigh_outputs(const M &shared, const hopper_place &at, int chunk, int row, const
     pin(sum);
     leave_tile<M>(&tables.empty_x[chunk % M::shape::STAGES]);
     first_units<T>(unit);
-    const float scale = UNITS ? power_of_two(tables.unit[chunk % 2] - LEAST_UNIT) : 1;
+    /* The lane that frees the state reads its unit, so that the barrier alone orders both. */
+    int state_unit = 0;
     __syncwarp();
-    if (lane_index() == 0)
+    if (lane_index() == 0) {
+        if (UNITS)
+            state_unit = tables.unit[chunk % 2];
         barrier_arrive(&tables.state_empty[chunk % 2]);
+    }
+    const float scale =
+        UNITS ? power_of_two(__shfl_sync(0xffffffffu, state_unit, 0) - LEAST_UNIT) : 1;
     const float *decay = tables.decay + (at.p->future ? 0 : 1);
     const float weight[2] = {scale * decay[at.order(row)], scale * decay[at.order(row + 8)]};
 #pragma unroll
