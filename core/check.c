@@ -153,7 +153,8 @@ static tnl_status check_shapes(tnl_call *call, bool derived) {
 }
 
 static bool same_place(const tnl_tensor *a, const tnl_tensor *b) {
-    return a->data == b->data && memcmp(a->shape, b->shape, sizeof a->shape) == 0 &&
+    return a->data == b->data && a->type == b->type &&
+           memcmp(a->shape, b->shape, sizeof a->shape) == 0 &&
            memcmp(a->stride, b->stride, sizeof a->stride) == 0;
 }
 

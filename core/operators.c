@@ -37,10 +37,16 @@
         name, TNL_OUTPUT, true, type, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 1 + (input),       \
             CONTENT_ANY, false                                                                     \
     }
-/* The residual stream, data or float32: read, and written in place of input `input`. */
-#define STREAM_IN(name, ...)                                                                       \
+/* Data or float32, as what is added to the residual stream; and the stream itself, which is written
+ * in place of input `input`. */
+#define IN_OR_F32(name, ...)                                                                       \
     { name, TNL_INPUT, false, DATA, RANK(__VA_ARGS__), {__VA_ARGS__}, 0, 0, CONTENT_ANY, true }
-#define STREAM_OUT_AT(name, input, slices, ...)                                                    \
+#define OUT_OR_F32(name, slices, ...)                                                              \
+    {                                                                                              \
+        name, TNL_OUTPUT, false, DATA, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 0, CONTENT_ANY,   \
+            true                                                                                   \
+    }
+#define OUT_OR_F32_AT(name, input, slices, ...)                                                    \
     {                                                                                              \
         name, TNL_OUTPUT, false, DATA, RANK(__VA_ARGS__), {__VA_ARGS__}, slices, 1 + (input),      \
             CONTENT_ANY, true                                                                      \
@@ -125,8 +131,8 @@ const tnl_operator_row tnl_operators[TNL_OPERATOR_COUNT] = {
     [TNL_SRMSNORM_RESIDUAL_FORWARD] =
         {.name = "srmsnorm_residual_forward",
          .definition = "residual_out = residual + x; y = SRMSNorm(residual_out)",
-         ARGUMENTS(STREAM_IN("residual", ROWS), IN("x", DATA, ROWS),
-                   STREAM_OUT_AT("residual_out", RES_RESIDUAL, 1, ROWS),
+         ARGUMENTS(IN_OR_F32("residual", ROWS), IN_OR_F32("x", ROWS),
+                   OUT_OR_F32_AT("residual_out", RES_RESIDUAL, 1, ROWS),
                    OUT_AT("y", RES_X, 1, DATA, ROWS)),
          .has_eps = true,
          .relate = tnl_relate_residual,
@@ -238,7 +244,7 @@ const tnl_operator_row tnl_operators[TNL_OPERATOR_COUNT] = {
     [TNL_SGLU_DOWN] = {.name = "sglu_down",
                        .definition = "Y = P Wo",
                        ARGUMENTS(IN("p", DATA, DIM_M, DIM_G), IN("wo", DATA, DIM_HIDDEN, DIM_G),
-                                 OUT("y", 1, DATA, ROWS)),
+                                 OUT_OR_F32("y", 1, ROWS)),
                        REFERENCES(sglu_down),
                        .flops = sglu_gemm_flops,
                        USUAL_BOUNDS,

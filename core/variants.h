@@ -23,7 +23,7 @@ CUDA(srmsnorm_backward, fused, 80, TNL_ALL_FLOATS, "one pass, a row in the regis
 
 CPU(srmsnorm_residual_forward, fused, TNL_F32, "sum, square and scale while the row is in cache")
 CUDA(srmsnorm_residual_forward, fused, 80, TNL_ALL_FLOATS, "sum, square and scale in one pass")
-CUDA(srmsnorm_residual_forward, wide, 80, TNL_16_BIT, "sum, square and scale in one pass, a float32 residual")
+CUDA(srmsnorm_residual_forward, wide, 80, TNL_16_BIT, "sum, square and scale in one pass, a float32 residual or x")
 CPU(srmsnorm_residual_backward, fused, TNL_F32, "the norm's gradient and the residual's in one pass")
 CUDA(srmsnorm_residual_backward, fused, 80, TNL_ALL_FLOATS, "the norm's gradient and the residual's in one pass")
 

@@ -232,13 +232,13 @@ TNL_API tnl_status tnl_srmsnorm_backward_workspace(tnl_context *,
                                                    const tnl_options *, size_t *bytes);
 
 /* The pre-norm of eq. 9: residual_out = residual + x, y = SRMSNorm(residual_out). The sums of many
- * layers lose less in a float32 residual than in a smaller type; y is made from the sum before it
- * is rounded. */
+ * layers lose less in a float32 residual than in a smaller type, and with an x that was not rounded
+ * (sglu_down's y may be float32); y is made from the sum before it is rounded. */
 typedef struct tnl_srmsnorm_residual_forward_args {
     tnl_tensor residual;     /* data or float32 [m,D] */
-    tnl_tensor x;            /* data [m,D] */
+    tnl_tensor x;            /* data or float32 [m,D] */
     tnl_tensor residual_out; /* out, of residual's type [m,D]; in place of residual */
-    tnl_tensor y;            /* out, data [m,D]; in place of x */
+    tnl_tensor y;            /* out, data [m,D]; in place of x of that type */
     double eps;
 } tnl_srmsnorm_residual_forward_args;
 TNL_API tnl_status tnl_srmsnorm_residual_forward(tnl_context *,
@@ -418,7 +418,7 @@ TNL_API tnl_status tnl_sglu_gate_workspace(tnl_context *, const tnl_sglu_gate_ar
 typedef struct tnl_sglu_down_args {
     tnl_tensor p;  /* data [m,g] */
     tnl_tensor wo; /* data [D,g] */
-    tnl_tensor y;  /* out, data [m,D] */
+    tnl_tensor y;  /* out, data or float32 [m,D] */
 } tnl_sglu_down_args;
 TNL_API tnl_status tnl_sglu_down(tnl_context *, const tnl_sglu_down_args *, const tnl_options *);
 TNL_API tnl_status tnl_sglu_down_workspace(tnl_context *, const tnl_sglu_down_args *,

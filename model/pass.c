@@ -14,6 +14,8 @@
  *     logits = x W
  *
  * so that every sum and the norm after it are one operator, and the last norm is the final one.
+ * What decoding adds to the stream is float32, too: its few rows cost nothing beside the weights,
+ * and of the rounding of a step in bfloat16 that is a tenth.
  */
 #include <math.h>
 
@@ -48,6 +50,13 @@ static tnl_type type_of(const tnl_pass *pass) {
 
 static tnl_tensor rows_of(const tnl_pass *pass, const void *data, int64_t columns) {
     return tnl_2d(data, type_of(pass), pass->tokens, columns);
+}
+
+/* What a mixer adds to the stream: `rows`, or where it is kept in float32. */
+static tnl_tensor addend_of(const tnl_pass *pass, const void *rows) {
+    const int64_t width = config_of(pass)->embed_dim;
+    return pass->decoding ? tnl_2d(pass->state->buffer.addend, TNL_FLOAT32, pass->tokens, width)
+                          : rows_of(pass, rows, width);
 }
 
 /* A layer's packed projection: how wide its rows are, and those of a head of Q or K in them. */
@@ -203,28 +212,40 @@ static tnl_status mix_token(const tnl_pass *pass, int layer, const void *x, void
     if (status == TNL_OK)
         status = run(pass, TNL_SRMSNORM_GATE_FORWARD, &gate);
     if (status == TNL_OK)
-        status = project(pass, o, state->model->layer[layer].out,
-                         rows_of(pass, y, config_of(pass)->embed_dim));
+        status = project(pass, o, state->model->layer[layer].out, addend_of(pass, y));
     return status;
 }
 
 /* ---- the whole ---------------------------------------------------------------------------- */
 
-/* stream += x; x = SRMSNorm(stream). */
+/* stream += x, or decoding's addend; x = SRMSNorm(stream). */
 static tnl_status add_and_norm(const tnl_pass *pass, void *x) {
     const int64_t width = config_of(pass)->embed_dim;
     const tnl_tensor stream =
         tnl_2d(pass->state->buffer.residual, TNL_FLOAT32, pass->tokens, width);
     const tnl_srmsnorm_residual_forward_args args = {.residual = stream,
-                                                     .x = rows_of(pass, x, width),
+                                                     .x = addend_of(pass, x),
                                                      .residual_out = stream,
                                                      .y = rows_of(pass, x, width)};
     return run(pass, TNL_SRMSNORM_RESIDUAL_FORWARD, &args);
 }
 
+/* Decoding's SGLU, for the operator that does all of it rounds what it gives. */
+static tnl_status mix_channel_of_tokens(const tnl_pass *pass, const tnl_layer *weights, void *y) {
+    const tnl_tensor p = rows_of(pass, pass->state->buffer.gated, config_of(pass)->glu_dim);
+    const tnl_sglu_gate_args gate = {.x = rows_of(pass, y, config_of(pass)->embed_dim),
+                                     .wv = weights->l1,
+                                     .wu = weights->l2,
+                                     .p = p};
+    const tnl_status status = run(pass, TNL_SGLU_GATE, &gate);
+    return status == TNL_OK ? project(pass, p, weights->l3, addend_of(pass, NULL)) : status;
+}
+
 static tnl_status mix_channel(const tnl_pass *pass, int layer, void *y, void *x) {
     const tnl_layer *weights = &pass->state->model->layer[layer];
     const int64_t width = config_of(pass)->embed_dim;
+    if (pass->decoding)
+        return mix_channel_of_tokens(pass, weights, y);
     const tnl_sglu_forward_args args = {.x = rows_of(pass, y, width),
                                         .wv = weights->l1,
                                         .wu = weights->l2,

@@ -64,6 +64,8 @@ static size_t lay_out(tnl_state *state, void *base) {
     buffer->y = carve(&c, m * width, size);
     buffer->packed = carve(&c, m * 6 * hidden, size);
     buffer->o = carve(&c, m * hidden, size);
+    buffer->gated = carve(&c, state->slots * config->glu_dim, size);
+    buffer->addend = carve(&c, state->slots * width, sizeof(float));
     buffer->gathered =
         carve(&c, state->slots > 1 ? state->slots * largest_slot(config) : 0, sizeof(float));
     buffer->last = carve(&c, state->slots * width, size);

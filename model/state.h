@@ -30,6 +30,8 @@ typedef struct tnl_buffers {
     void *x, *y;     /* [max_tokens,D]: what a mixer reads and writes */
     void *packed;    /* [max_tokens,c]: Q, K, V and U */
     void *o;         /* [max_tokens,hidden_dim]: attention's output */
+    void *gated;     /* [slots,g]: decoding's p */
+    float *addend;   /* float32 [slots,D]: what decoding adds to the stream */
     float *gathered; /* float32 [slots,h,f,e]: states of slots that lie apart */
     void *last;      /* [slots,D]: the rows that logits are wanted of */
     void *logits;    /* [logit_rows,vocab_size] */

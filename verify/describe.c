@@ -39,6 +39,8 @@ void describe_problem(const problem_spec *spec, char *text, size_t size) {
         append(&l, "%s%d", i ? "," : " cu_seqlens:", (int)spec->cu_seqlens[i]);
     if (spec->position)
         append(&l, " position:%lld", (long long)spec->position);
-    append(&l, "%s%s seed:%llu", spec->in_place ? " in_place" : "", spec->float32 ? " float32" : "",
-           (unsigned long long)spec->seed);
+    for (int i = 0; i < row->argument_count; i++)
+        if (spec->float32 >> i & 1)
+            append(&l, " %s:f32", row->argument[i].name);
+    append(&l, "%s seed:%llu", spec->in_place ? " in_place" : "", (unsigned long long)spec->seed);
 }

@@ -313,7 +313,7 @@ static void judge_slice(examined *x, int64_t begin, int64_t end) {
 
 /* Whether an output is float32 by the caller's choice: it is then held to float32's bound. */
 static bool is_chosen_float32(const problem *p, int tensor) {
-    return tnl_operators[p->spec.op].argument[tensor].or_float32 && p->spec.float32;
+    return p->spec.float32 >> tensor & 1;
 }
 
 verdict judge(const problem *p, const expectation *expected, double bound) {

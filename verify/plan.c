@@ -48,7 +48,7 @@ void problem_complete(problem_spec *spec) {
 /* ---- where tensors lie -------------------------------------------------------------------- */
 
 static tnl_type type_of(const problem_spec *spec, const tnl_argument *argument) {
-    if (argument->or_float32 && spec->float32)
+    if (spec->float32 >> (argument - tnl_operators[spec->op].argument) & 1)
         return TNL_FLOAT32;
     return argument->type ? argument->type : spec->type;
 }

@@ -51,7 +51,7 @@ typedef struct problem_spec {
     int64_t position;          /* of each sequence's first token, where positions are present; the
                                   i-th sequence starts at position + 3 i */
     bool in_place;             /* outputs that may be an input are */
-    bool float32;              /* tensors that may be float32 whatever the type are */
+    unsigned float32;          /* bit i: tensor i, which may be float32 whatever the type, is */
     bool timed;                /* to be run, not judged: on a CUDA device the values of a large
                                   tensor repeat after some millions, and the host keeps none */
     uint64_t seed;

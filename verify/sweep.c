@@ -235,12 +235,23 @@ static unsigned random_present(tnl_operator op, uint64_t seed) {
     }
 }
 
-/* Whether a tensor may be float32 beside data of the problem's type. */
-static bool has_choice(const problem_spec *spec) {
-    bool has = false;
-    for (int i = 0; i < tnl_operators[spec->op].argument_count; i++)
-        has = has || tnl_operators[spec->op].argument[i].or_float32;
-    return has && spec->type != TNL_FLOAT32;
+/* Which tensors are float32 beside data of the problem's type, as the bits of `choice` have it for
+ * those that may be; an output that may take the place of such an input is as that is. */
+static unsigned choose_float32(const problem_spec *spec, uint64_t choice) {
+    const tnl_operator_row *row = &tnl_operators[spec->op];
+    unsigned chosen = 0;
+    for (int i = 0; i < row->argument_count && spec->type != TNL_FLOAT32; i++) {
+        const int input = row->argument[i].in_place - 1;
+        if (!row->argument[i].or_float32)
+            continue;
+        if (input >= 0 && row->argument[input].or_float32) {
+            chosen |= (chosen >> input & 1) << i;
+        } else {
+            chosen |= (unsigned)(choice & 1) << i;
+            choice >>= 1;
+        }
+    }
+    return chosen;
 }
 
 /* What is not the matter of a case, drawn by its seed. */
@@ -252,7 +263,7 @@ static void draw_the_rest(problem_spec *spec) {
     spec->slopes = (slopes)(bits / LAYOUTS % SLOPES);
     spec->position = position[bits >> 16 & 3];
     spec->in_place = bits >> 20 & 1;
-    spec->float32 = has_choice(spec) && bits >> 21 & 1;
+    spec->float32 = choose_float32(spec, bits >> 21);
 }
 
 /* ---- kinds of case ------------------------------------------------------------------------ */
@@ -314,7 +325,7 @@ static bool add_choices(sweep *s, const problem_spec *base) {
         spec.layout = (layout)(i % LAYOUTS);
         spec.in_place = i >= LAYOUTS;
         added &= add(s, KIND_LAYOUT, &spec);
-        spec.float32 = has_choice(&spec);
+        spec.float32 = choose_float32(&spec, (uint64_t)i);
         added &= !spec.float32 || add(s, KIND_FLOAT32, &spec);
     }
     for (int i = 0; sweep_bit(base->op, "slope") && i < SLOPES; i++) {
@@ -341,7 +352,7 @@ static bool add_values(sweep *s, const problem_spec *base) {
         spec.seed += i;
         spec.present = random_present(spec.op, spec.seed);
         spec.layout = (layout)(i % LAYOUTS);
-        spec.float32 = has_choice(&spec) && i % 2;
+        spec.float32 = choose_float32(&spec, i);
         spec.values = VALUES_LARGE;
         added &= add(s, KIND_LARGE, &spec);
         spec.values = VALUES_ZERO_ROWS;

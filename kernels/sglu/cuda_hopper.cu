@@ -16,6 +16,8 @@ bool down_wants_k_shared(const tnl_call *call) {
 }
 
 const char *rejects_down(const tnl_call *call) {
+    if (call->tensor[SGLU_DOWN_Y].type != call->type)
+        return "gives y in p's type";
     return down_wants_k_shared(call) ? "has too few tiles for so large a g"
                                      : rejects_tensors(call, SGLU_DOWN_Y + 1);
 }

@@ -19,11 +19,12 @@ template <typename T> struct gate_output {
     }
 };
 
-template <typename T> struct down_output {
-    matrix<T> y;
+/* y in x's type, or in float32. */
+template <typename Y> struct down_output {
+    matrix<Y> y;
 
     __device__ void write(int row, int feature, const float (&value)[1]) const {
-        y.row(row)[feature] = from_float<T>(value[0]);
+        y.row(row)[feature] = from_float<Y>(value[0]);
     }
 };
 
@@ -70,7 +71,10 @@ tnl_status down(const tnl_call *call, const tnl_tensor *p, const tnl_tensor *wo,
                 const tnl_tensor *y) {
     return with_half_type(call, [&](auto type) {
         using T = decltype(type);
-        return streaming::launch<T, 1>(call, p, {wo}, down_output<T>{tnl_matrix_of<T>(y)});
+        return y->type == TNL_FLOAT32
+                   ? streaming::launch<T, 1>(call, p, {wo},
+                                             down_output<float>{tnl_matrix_of<float>(y)})
+                   : streaming::launch<T, 1>(call, p, {wo}, down_output<T>{tnl_matrix_of<T>(y)});
     });
 }
 

@@ -154,9 +154,12 @@ tnl_status gate_forward(const tnl_call *call) {
     return launch<NORM_GATE>(call, GATE_X, GATE_U, GATE_Y, GATE_Y);
 }
 
-/* A residual of another type than x: cuda_residual_wide.cu. */
+/* A residual or x of another type than y: cuda_residual_wide.cu. */
 const char *rejects_wide(const tnl_call *call) {
-    return call->tensor[RES_RESIDUAL].type == call->type ? NULL : "takes a residual of x's type";
+    const tnl_tensor *tensor = call->tensor;
+    return tensor[RES_RESIDUAL].type == call->type && tensor[RES_X].type == call->type
+               ? NULL
+               : "takes a residual and x of y's type";
 }
 
 } // namespace
