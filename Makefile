@@ -112,13 +112,14 @@ PROGRAMS := $(BUILD)/tnl $(BUILD)/tnl-verify $(BUILD)/tnl-bench $(BUILD)/tnl-ext
             $(if $(WITH_CUDA),$(BUILD)/ptxas.log)
 
 .DEFAULT_GOAL := build
-.PHONY: help setup setup-developer build all verify fuzz bench plots readme install lint format clean
+.PHONY: help setup setup-developer build all verify sanitize-gpu fuzz bench plots readme install lint format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make setup             install what is missing (apt), or print the command that does'
 	@echo 'make build             the library and the programs, into $(BUILD)/'
 	@echo 'make verify            judge every row: FILTER=part QUICK=1 SEED=n GOLDEN=dir DEVICES=cpu'
+	@echo 'make sanitize-gpu      the same on a GPU, QUICK=1, under compute-sanitizer: TOOLS="racecheck ..."'
 	@echo 'make fuzz              damaged files for the parsers: SECONDS=60 or INPUTS=n, SEED=n'
 	@echo 'make bench             time every row: FILTER=regex QUICK=1 COMPARE=old.json'
 	@echo 'make plots             draw the figures from $(RESULTS)/<device>/bench.json'
@@ -223,6 +224,10 @@ verify: build
 	    --golden=$(or $(GOLDEN),verify/golden) $(if $(WITH_CUDA),--ptxas=$(BUILD)/ptxas.log) \
 	    $(if $(FILTER),--filter='$(FILTER)') $(if $(SEED),--seed=$(SEED)) $(if $(QUICK),--quick) \
 	    $(if $(DEVICES),--device=$(DEVICES))
+
+# Takes a quarter of an hour on 16 cores; what it finds is in $(RESULTS)/<device>/sanitizers.txt.
+sanitize-gpu: build
+	@verify/sanitize.sh $(BUILD)/tnl-verify $(RESULTS) $(JOBS) $(TOOLS)
 
 # The sanitizers see what the parsers do wrong: best with SANITIZE=1. A run of so many inputs is
 # kept in $(RESULTS)/<device>/fuzz.json.

@@ -36,6 +36,16 @@ static void try_null_and_rank(trial *t, int i) {
     }
 }
 
+/* Whether argument i alone says what the data type is: float32 beside another one will do for all
+ * other tensors. */
+static bool is_alone_typed(const trial *t, int i) {
+    bool alone = !t->row->argument[i].or_float32;
+    for (int j = 0; j < t->row->argument_count; j++)
+        alone = alone && (j == i || t->row->argument[j].type != TNL_NO_TYPE ||
+                          t->row->argument[j].or_float32);
+    return alone;
+}
+
 static void try_type(trial *t, int i) {
     const tnl_argument *argument = &t->row->argument[i];
     tnl_type right = t->tensor[i].type;
@@ -47,6 +57,9 @@ static void try_type(trial *t, int i) {
             continue;
         /* Right by itself: beside the other tensors it is not. */
         if (types[k] == TNL_FLOAT32 && argument->or_float32 && argument->role == TNL_INPUT)
+            continue;
+        if ((types[k] == TNL_FLOAT16 || types[k] == TNL_BFLOAT16) && right == TNL_FLOAT32 &&
+            is_alone_typed(t, i))
             continue;
         tnl_type type = (tnl_type)types[k];
         bool known = tnl_type_size(type) != 0;
