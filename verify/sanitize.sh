@@ -1,0 +1,49 @@
+#!/bin/bash
+# What NVIDIA's compute-sanitizer finds while the rows that run on the GPU are judged (QUICK=1).
+#
+#     verify/sanitize.sh PROGRAM FOLDER [JOBS [TOOL...]]
+#
+# Writes FOLDER/<device>/sanitizers.txt: for each tool and part of the rows how many verdicts were
+# reached, and what was found. Fails where anything was. verify/false_reports/ tells what is left
+# out, and why.
+set -euo pipefail
+program=$1 folder=$2 jobs=${3:-4}
+shift $(($# < 3 ? $# : 3))
+[ $# -gt 0 ] || set -- racecheck memcheck initcheck synccheck
+kept=$(mktemp -d)
+trap 'rm -rf "$kept"' EXIT
+export program kept OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive
+
+# The operators' rows in parts of like length, and all else.
+parts='^attention_.*/hopper ^attention_.*/chunked ^attention_.*/tiled ^attention_.*/[^hct]
+^srmsnorm ^sglu_.*/[^c] ^sglu_.*/c ^qkvu_p ^qkvu_a ^decode ^([^adqs]|da|sa|se|sl)'
+
+sanitize() { # TOOL PART
+    local left_out=() log result=nothing
+    log=$(mktemp "$kept/XXXXXX")
+    case $1 in
+    racecheck) left_out=(--kernel-name-exclude kernel_substring=nvjet) ;;
+    initcheck) left_out=(--kernel-name-exclude kernel_substring=append_kernel) ;;
+    esac
+    compute-sanitizer --tool "$1" --error-exitcode 9 "${left_out[@]}" "$program" --device=cuda \
+        --quick --filter="$2" --results="$log.results" >"$log" 2>&1 ||
+        result="FOUND: $(grep -m1 -E '^=+ [A-Z]|^FAIL' <(tail -n +2 "$log") || tail -1 "$log")"
+    printf '%-9s  %-24s  %-44s  %s\n' "$1" "$2" "$(grep -E '^[0-9]+ passed' "$log")" "$result" |
+        tee -a "$kept/report"
+    ls "$log".results >>"$kept/device"
+}
+export -f sanitize
+
+for tool; do
+    for part in $parts; do
+        printf '%s %s\n' "$tool" "$part"
+    done
+done | xargs -P "$jobs" -L 1 bash -c 'sanitize "$@"' sanitize
+to=$folder/$(head -1 "$kept/device")/sanitizers.txt
+mkdir -p "${to%/*}"
+{
+    echo "compute-sanitizer on verify QUICK=1, commit ${TNL_COMMIT:-$(git describe --always --dirty)}"
+    compute-sanitizer --version | tail -1
+    sort "$kept/report"
+} >"$to"
+! grep -q FOUND "$to"
