@@ -23,7 +23,6 @@ sanitize() { # TOOL PART
     log=$(mktemp "$kept/XXXXXX")
     case $1 in
     racecheck) left_out=(--kernel-name-exclude kernel_substring=nvjet) ;;
-    initcheck) left_out=(--kernel-name-exclude kernel_substring=append_kernel) ;;
     esac
     compute-sanitizer --tool "$1" --error-exitcode 9 "${left_out[@]}" "$program" --device=cuda \
         --quick --filter="$2" --results="$log.results" >"$log" 2>&1 ||

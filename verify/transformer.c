@@ -16,7 +16,7 @@
 #include "verify/fed.h"
 #include "verify/parts.h"
 
-enum { VOCABULARY = 320, TOKENS = 150, SLOTS = 2 };
+enum { VOCABULARY = 320, TOKENS = 150, QUICK_TOKENS = 40, SLOTS = 2 };
 
 typedef struct filler {
     tnl_context *context;
@@ -51,11 +51,11 @@ static bool read_logits(tnl_context *context, const transformer_state *state, fl
     return read;
 }
 
-/* The tokens, the first `at_once` of them in one prefill of slot 1, the rest one by one in both
+/* The tokens, the first `at_once` of them in two prefills of slot 1, the rest one by one in both
  * slots; the logits of that slot after the last. */
-static bool feed(transformer *model, tnl_context *context, const int32_t *tokens, int64_t at_once,
-                 float *logits) {
-    const transformer_options options = {SLOTS, TOKENS, TOKENS};
+static bool feed(transformer *model, tnl_context *context, const int32_t *tokens, int64_t count,
+                 int64_t at_once, float *logits) {
+    const transformer_options options = {SLOTS, count, count};
     transformer_state *state;
     if (transformer_state_create(model, &options, &state) != TNL_OK)
         return false;
@@ -66,11 +66,11 @@ static bool feed(transformer *model, tnl_context *context, const int32_t *tokens
               (at_once / 3 + 1 == at_once ||
                transformer_prefill(state, 1, tokens + at_once / 3 + 1, at_once - at_once / 3 - 1) ==
                    TNL_OK);
-    for (int64_t i = at_once; fed && i < TOKENS; i++)
+    for (int64_t i = at_once; fed && i < count; i++)
         fed = transformer_decode(state, (int32_t[]){5, tokens[i]}) == TNL_OK;
     fed = fed && read_logits(context, state, both);
     if (fed)
-        memcpy(logits, both + (at_once < TOKENS ? VOCABULARY : 0), VOCABULARY * sizeof *logits);
+        memcpy(logits, both + (at_once < count ? VOCABULARY : 0), VOCABULARY * sizeof *logits);
     transformer_state_destroy(state);
     return fed;
 }
@@ -89,11 +89,13 @@ static void verify_forms(report *r, tnl_context *context) {
     transformer *model;
     if (!report_begin(r, "transformer_forms", "", ""))
         return;
+    const int64_t count = r->quick ? QUICK_TOKENS : TOKENS;
     for (int i = 0; i < TOKENS; i++)
         tokens[i] = (int32_t)(random_bits(r->seed, 99, (uint64_t)i) % VOCABULARY);
     bool ran = transformer_create(context, &config, fill, &f, &model) == TNL_OK;
     for (int i = 0; ran && i < 3; i++)
-        ran = feed(model, context, tokens, (int64_t[]){TOKENS, 0, 101}[i], logits[i]);
+        ran = feed(model, context, tokens, count, (int64_t[]){count, 0, 2 * count / 3 + 1}[i],
+                   logits[i]);
     /* Between two ways of rounding: bfloat16 has 3 layers' worth of them. */
     const double bound = context->device == TNL_CPU ? 1e-5 : 2e-2;
     for (int i = 1; i < 3; i++) {
