@@ -43,7 +43,7 @@ __device__ __forceinline__ void give_pack(T *y, const norm_scale<T> &r, const fl
 }
 
 template <int W, typename R, typename X, typename T>
-__global__ void __launch_bounds__(WIDE_THREADS)
+__global__ void __launch_bounds__(WIDE_THREADS, 2)
     wide_kernel(const wide_tensors<R, X, T> tensors, const norm_shape shape) {
     await_previous();
     const int64_t row = blockIdx.x;
