@@ -225,7 +225,7 @@ verify: build
 	    $(if $(FILTER),--filter='$(FILTER)') $(if $(SEED),--seed=$(SEED)) $(if $(QUICK),--quick) \
 	    $(if $(DEVICES),--device=$(DEVICES))
 
-# Takes a quarter of an hour on 16 cores; what it finds is in $(RESULTS)/<device>/sanitizers.txt.
+# What it finds is in $(RESULTS)/<device>/sanitizers.txt.
 sanitize-gpu: build
 	@verify/sanitize.sh $(BUILD)/tnl-verify $(RESULTS) $(JOBS) $(TOOLS)
 

@@ -36,14 +36,17 @@ static void try_null_and_rank(trial *t, int i) {
     }
 }
 
-/* Whether argument i alone says what the data type is: float32 beside another one will do for all
- * other tensors. */
-static bool is_alone_typed(const trial *t, int i) {
-    bool alone = !t->row->argument[i].or_float32;
+/* Whether argument i may have that type, whatever may then be wrong with the other tensors:
+ * float32 beside another data type, or another data type beside float32 that is allowed for all
+ * others. */
+static bool may_be(const trial *t, int i, tnl_type type) {
+    const tnl_argument *argument = t->row->argument;
+    if (argument[i].or_float32)
+        return type == TNL_FLOAT32 && argument[i].role == TNL_INPUT;
+    bool may = type == TNL_FLOAT16 || type == TNL_BFLOAT16;
     for (int j = 0; j < t->row->argument_count; j++)
-        alone = alone && (j == i || t->row->argument[j].type != TNL_NO_TYPE ||
-                          t->row->argument[j].or_float32);
-    return alone;
+        may = may && (j == i || argument[j].or_float32) && t->tensor[j].type == TNL_FLOAT32;
+    return may;
 }
 
 static void try_type(trial *t, int i) {
@@ -55,13 +58,9 @@ static void try_type(trial *t, int i) {
     for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
         if (types[k] == (int)right)
             continue;
-        /* Right by itself: beside the other tensors it is not. */
-        if (types[k] == TNL_FLOAT32 && argument->or_float32 && argument->role == TNL_INPUT)
-            continue;
-        if ((types[k] == TNL_FLOAT16 || types[k] == TNL_BFLOAT16) && right == TNL_FLOAT32 &&
-            is_alone_typed(t, i))
-            continue;
         tnl_type type = (tnl_type)types[k];
+        if (may_be(t, i, type))
+            continue;
         bool known = tnl_type_size(type) != 0;
         t->tensor[i].type = type;
         trial_judge(t, TNL_INVALID_ARGUMENT, argument->name,
