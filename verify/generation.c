@@ -221,7 +221,7 @@ void verify_generation(report *r, tnl_context *context) {
         const tnl_model_options options = {.type = type};
         const tnl_status status = tnl_model_open(context, scene.directory, &options, &m.model);
         if (status == TNL_UNSUPPORTED ||
-            !report_begin(r, "tnl_state_generate", tnl_type_name(type), "")) {
+            !report_begin(r, "tnl_state_generate", "", tnl_type_name(type))) {
             tnl_model_close(m.model);
             continue;
         }

@@ -14,9 +14,17 @@ kept=$(mktemp -d)
 trap 'rm -rf "$kept"' EXIT
 export program kept OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive
 
-# The operators' rows in parts of like length, and all else.
-parts='^attention_.*/hopper ^attention_.*/chunked ^attention_.*/tiled ^attention_.*/[^hct]
-^srmsnorm ^sglu_.*/[^c] ^sglu_.*/c ^qkvu_p ^qkvu_a ^decode ^([^adqs]|da|sa|se|sl)'
+# All rows, in parts of like length: those of a type, and what has none.
+parts() {
+    local type row
+    for type in bf16 f16 f32; do
+        for row in 'attention_.*/[^hct]' 'sglu_.*/c' 'attention_.*/chunked' 'attention_.*/tiled' \
+            'attention_.*/hopper' '[^adqs]' srmsnorm 'sglu_.*/[^c]' qkvu_p qkvu_a decode; do
+            echo "^$row.*/$type\$"
+        done
+    done
+    echo '/$'
+}
 
 sanitize() { # TOOL PART
     local log result=nothing
@@ -27,14 +35,14 @@ sanitize() { # TOOL PART
     if grep -qE '^=+ [A-Z][a-z]' "$log"; then
         result="FOUND: $(grep -m1 -E '^=+ [A-Z][a-z]' "$log")"
     fi
-    printf '%-9s  %-24s  %-44s  %s\n' "$1" "$2" "$(grep -E '^[0-9]+ passed' "$log")" "$result" |
+    printf '%-9s  %-28s  %-44s  %s\n' "$1" "$2" "$(grep -E '^[0-9]+ passed' "$log")" "$result" |
         tee -a "$kept/report"
     ls "$log".results >>"$kept/device"
 }
 export -f sanitize
 
 for tool; do
-    for part in $parts; do
+    for part in $(parts); do
         printf '%s %s\n' "$tool" "$part"
     done
 done | xargs -P "$jobs" -L 1 bash -c 'sanitize "$@"' sanitize
