@@ -119,7 +119,7 @@ help:
 	@echo 'make setup             install what is missing (apt), or print the command that does'
 	@echo 'make build             the library and the programs, into $(BUILD)/'
 	@echo 'make verify            judge every row: FILTER=part QUICK=1 SEED=n GOLDEN=dir DEVICES=cpu'
-	@echo 'make sanitize-gpu      the same on a GPU, QUICK=1, under compute-sanitizer: TOOLS="racecheck ..."'
+	@echo 'make sanitize-gpu      the same on a GPU, QUICK=1, under compute-sanitizer: ONLY=regex'
 	@echo 'make fuzz              damaged files for the parsers: SECONDS=60 or INPUTS=n, SEED=n'
 	@echo 'make bench             time every row: FILTER=regex QUICK=1 COMPARE=old.json'
 	@echo 'make plots             draw the figures from $(RESULTS)/<device>/bench.json'
@@ -227,7 +227,7 @@ verify: build
 
 # What it finds is in $(RESULTS)/<device>/sanitizers.txt.
 sanitize-gpu: build
-	@verify/sanitize.sh $(BUILD)/tnl-verify $(RESULTS) $(JOBS) $(TOOLS)
+	@verify/sanitize.sh $(BUILD)/tnl-verify $(RESULTS) $(or $(JOBS),4) '$(ONLY)'
 
 # The sanitizers see what the parsers do wrong: best with SANITIZE=1. A run of so many inputs is
 # kept in $(RESULTS)/<device>/fuzz.json.

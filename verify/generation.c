@@ -12,7 +12,7 @@
 #include "verify/fed.h"
 #include "verify/parts.h"
 
-enum { VOCABULARY = 3000, SLOTS = 2, PROMPT = 5, STEPS = 40 };
+enum { VOCABULARY = 3000, SLOTS = 2, PROMPT = 5, STEPS = 40, QUICK_STEPS = 12 };
 
 typedef struct maker {
     report *r;
@@ -20,6 +20,7 @@ typedef struct maker {
     tnl_model *model;
     tnl_state *state;
     tnl_type type;
+    int length; /* the steps of a generation */
     int32_t made[STEPS][SLOTS];
     int64_t steps, most; /* tokens given; most: then no more are wanted */
 } maker;
@@ -28,7 +29,7 @@ static const int32_t slots[SLOTS] = {1, 0};
 
 static int take(void *user, int64_t step, const int32_t *tokens) {
     maker *m = user;
-    if (step == m->steps && step < STEPS)
+    if (step == m->steps && step < m->length)
         memcpy(m->made[m->steps++], tokens, sizeof m->made[0]);
     return m->steps >= m->most;
 }
@@ -63,7 +64,7 @@ static bool begin_alike(maker *m) {
 
 static tnl_status generate(maker *m, tnl_sampling sampling, int32_t stop) {
     const tnl_generation how = {
-        .sampling = sampling, .steps = STEPS, .stop = stop, .give = take, .user = m};
+        .sampling = sampling, .steps = m->length, .stop = stop, .give = take, .user = m};
     return tnl_state_generate(m->state, SLOTS, slots, &how);
 }
 
@@ -89,25 +90,25 @@ static void check_choices(maker *m, tnl_sampling sampling, const char *what) {
     float *last = logits + SLOTS * VOCABULARY;
     tnl_sampler s = {0};
     bool done = logits && tnl_sampler_open(&s, VOCABULARY) && begin(m) &&
-                generate(m, sampling, -1) == TNL_OK && m->steps == STEPS &&
+                generate(m, sampling, -1) == TNL_OK && m->steps == m->length &&
                 tnl_state_read_logits(m->state, last) == TNL_OK;
     int64_t position[SLOTS];
     int wrong = 0;
     for (int i = 0; i < SLOTS; i++)
         position[i] = tnl_state_position(m->state, slots[i]);
     done = done && begin(m) && tnl_state_read_logits(m->state, logits) == TNL_OK;
-    for (int step = 0; done && step < STEPS; step++) {
+    for (int step = 0; done && step < m->length; step++) {
         for (int i = 0; i < SLOTS; i++)
             wrong += !is_choice(&s, sampling, logits + i * VOCABULARY,
                                 tnl_draw(&sampling, (uint64_t)i, (uint64_t)step), m->made[step][i]);
-        done = step + 1 == STEPS || fed_decode(m->state, SLOTS, slots, m->made[step], logits);
+        done = step + 1 == m->length || fed_decode(m->state, SLOTS, slots, m->made[step], logits);
     }
     report_case(m->r, done && wrong == 0, 0, 0, "%s: %d of %d tokens are not the host's choice%s%s",
-                what, wrong, STEPS * SLOTS, done ? "" : ": ",
+                what, wrong, m->length * SLOTS, done ? "" : ": ",
                 done ? "" : tnl_context_error(m->context));
     bool same = done && memcmp(logits, last, sizeof *logits * SLOTS * VOCABULARY) == 0;
     for (int i = 0; i < SLOTS; i++)
-        same = same && position[i] == PROMPT - i + STEPS - 1 &&
+        same = same && position[i] == PROMPT - i + m->length - 1 &&
                position[i] == tnl_state_position(m->state, slots[i]);
     report_case(m->r, same, 0, 0, "%s: a slot is not where decoding by hand leaves it", what);
     if (logits)
@@ -122,15 +123,15 @@ static void check_stop(maker *m) {
     bool done = begin(m) && generate(m, hot, -1) == TNL_OK;
     memcpy(whole, m->made, sizeof whole);
     const int32_t stop = whole[7][1];
-    done = done && begin(m) && generate(m, hot, stop) == TNL_OK && m->steps == STEPS;
+    done = done && begin(m) && generate(m, hot, stop) == TNL_OK && m->steps == m->length;
     bool right = done;
     for (int i = 0; i < SLOTS; i++) {
         int64_t step = 0;
-        for (; right && step < STEPS && (step == 0 || m->made[step - 1][i] != stop); step++)
+        for (; right && step < m->length && (step == 0 || m->made[step - 1][i] != stop); step++)
             right = m->made[step][i] == whole[step][i];
         right = right && tnl_state_position(m->state, slots[i]) ==
-                             PROMPT - i + (m->made[step - 1][i] == stop ? step - 1 : STEPS - 1);
-        for (; right && step < STEPS; step++)
+                             PROMPT - i + (m->made[step - 1][i] == stop ? step - 1 : m->length - 1);
+        for (; right && step < m->length; step++)
             right = m->made[step][i] == -1;
     }
     report_case(m->r, right, 0, 0, "a stop: other tokens or positions%s%s", done ? "" : ": ",
@@ -217,7 +218,8 @@ void verify_generation(report *r, tnl_context *context) {
     scene.config.vocab_size = VOCABULARY;
     const bool made = mkdtemp(scene.directory) && damage_restore(&scene);
     for (tnl_type type = TNL_FLOAT32; type <= TNL_BFLOAT16; type++) {
-        maker m = {.r = r, .context = context, .type = type};
+        maker m = {
+            .r = r, .context = context, .type = type, .length = r->quick ? QUICK_STEPS : STEPS};
         const tnl_model_options options = {.type = type};
         const tnl_status status = tnl_model_open(context, scene.directory, &options, &m.model);
         if (status == TNL_UNSUPPORTED ||

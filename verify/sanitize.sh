@@ -1,29 +1,31 @@
 #!/bin/bash
 # What NVIDIA's compute-sanitizer finds while the rows that run on the GPU are judged (QUICK=1).
 #
-#     verify/sanitize.sh PROGRAM FOLDER [JOBS [TOOL...]]
+#     verify/sanitize.sh PROGRAM FOLDER [JOBS [ONLY]]
 #
-# Writes FOLDER/<device>/sanitizers.txt: for each tool and part of the rows how many verdicts were
-# reached, and what was found. Fails where anything was, but for races within cuBLAS's own kernels
-# (verify/false_reports/).
+# Keeps in FOLDER/<device>/sanitizers.txt, for each tool and part of the rows, how many verdicts were
+# reached, what was found, and at which commit. ONLY, a regular expression, takes those of the lines
+# "TOOL PART" that it matches; the others stay as they are, so that a run may be made in pieces, and
+# one that is ended keeps what it has. Fails where anything was found, but for races within cuBLAS's
+# own kernels (verify/false_reports/).
 set -euo pipefail
-program=$1 folder=$2 jobs=${3:-4}
-shift $(($# < 3 ? $# : 3))
-[ $# -gt 0 ] || set -- racecheck memcheck initcheck synccheck
+program=$1 folder=$2 jobs=${3:-4} only=${4:-.}
 kept=$(mktemp -d)
-trap 'rm -rf "$kept"' EXIT
-export program kept OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive
+commit=$(sed -E 's/^([0-9a-f]{7})[0-9a-f]*/\1/' <<<"${TNL_COMMIT:-$(git describe --always --dirty)}")
+export program kept commit OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive
 
-# All rows, in parts of like length: those of a type, and what has none.
-parts() {
-    local type row
-    for type in bf16 f16 f32; do
-        for row in 'attention_.*/[^hct]' 'sglu_.*/c' 'attention_.*/chunked' 'attention_.*/tiled' \
-            'attention_.*/hopper' '[^adqs]' srmsnorm 'sglu_.*/[^c]' qkvu_p qkvu_a decode; do
-            echo "^$row.*/$type\$"
+# All rows, in parts of like length: by type, and what has none.
+lines() {
+    local tool type row
+    for tool in racecheck memcheck initcheck synccheck; do
+        for type in f32 bf16 f16; do
+            for row in 'attention_.*/[^hct]' '[^adqs]' 'sglu_.*/c' 'attention_.*/chunked' \
+                'attention_.*/tiled' srmsnorm qkvu_p qkvu_a decode; do
+                echo "$tool ^$row.*/$type\$"
+            done
         done
+        printf '%s\n' "$tool ^attention_.*/hopper" "$tool ^sglu_.*/[^c]" "$tool [^26]\$"
     done
-    echo '/$'
 }
 
 sanitize() { # TOOL PART
@@ -35,22 +37,24 @@ sanitize() { # TOOL PART
     if grep -qE '^=+ [A-Z][a-z]' "$log"; then
         result="FOUND: $(grep -m1 -E '^=+ [A-Z][a-z]' "$log")"
     fi
-    printf '%-9s  %-28s  %-44s  %s\n' "$1" "$2" "$(grep -E '^[0-9]+ passed' "$log")" "$result" |
-        tee -a "$kept/report"
+    printf '%-9s  %-30s  %s  %-41s  %s\n' "$1" "$2" "$commit" \
+        "$(grep -E '^[0-9]+ passed' "$log")" "$result" | tee -a "$kept/report"
     ls "$log".results >>"$kept/device"
 }
 export -f sanitize
 
-for tool; do
-    for part in $(parts); do
-        printf '%s %s\n' "$tool" "$part"
-    done
-done | xargs -P "$jobs" -L 1 bash -c 'sanitize "$@"' sanitize
-to=$folder/$(head -1 "$kept/device")/sanitizers.txt
-mkdir -p "${to%/*}"
-{
-    echo "compute-sanitizer on verify QUICK=1, commit ${TNL_COMMIT:-$(git describe --always --dirty)}"
-    compute-sanitizer --version | tail -1
-    sort "$kept/report"
-} >"$to"
-! grep -qE 'FOUND|FAILED' "$to"
+# What was kept before, but for the lines that are new.
+merge() {
+    local to
+    [ -s "$kept/device" ] || return 0
+    to=$folder/$(head -1 "$kept/device")/sanitizers.txt
+    mkdir -p "${to%/*}"
+    touch "$to"
+    awk '!seen[$1 " " $2]++' "$kept/report" "$to" | sort >"$kept/all"
+    cp "$kept/all" "$to"
+}
+trap 'merge; rm -rf "$kept"' EXIT
+trap 'exit 1' INT TERM
+
+lines | grep -E -- "$only" | xargs -P "$jobs" -L 1 bash -c 'sanitize "$@"' sanitize
+! grep -qE 'FOUND|FAILED' "$kept/report"
