@@ -136,36 +136,43 @@ static inline const float *slopes_of(const tnl_call *call) {
 /* ---- tokens among blocks ------------------------------------------------------------------ */
 
 /*
- * Every sequence is cut into segments of `length` rows, counted in a product's order. Where the
- * batch is packed the host does not know the sequences' lengths: an item is then a place where a
- * segment may be. Sequence i has the items from begin / length + i on, where begin is its first
- * token; they suffice, and there are n / length + s in all. The ends of all segments but a
- * sequence's last are numbered from begin / length on; there are at most n / length of them.
+ * Every sequence is cut into segments of `length` rows, counted in a product's order; the first
+ * `count` of each are items. Where the batch is packed the host does not know the sequences'
+ * lengths: an item is then a place where a segment may be. Sequence i has the items from
+ * begin / length + i on, where begin is its first token; they suffice, and there are n / length + s
+ * in all. The ends of segments are numbered as the items are; in a packed batch those of all
+ * segments but a sequence's last from begin / length on, and there are at most n / length of them.
  */
 struct division {
     const int32_t *cu_seqlens; /* NULL: `sequences` of n tokens each */
-    int64_t n, sequences, length;
+    int64_t n, sequences, length, count;
 };
 
 static inline division divide_tokens(const tnl_call *call, int64_t length) {
-    return {(const int32_t *)cu_seqlens_of(call)->data, call->dim[DIM_N], call->dim[DIM_S], length};
+    const int64_t n = call->dim[DIM_N];
+    return {(const int32_t *)cu_seqlens_of(call)->data, n, call->dim[DIM_S], length,
+            ceil_div(n, length)};
 }
 
 static inline int64_t division_items(const division &d) {
-    return d.cu_seqlens ? d.n / d.length + d.sequences : d.sequences * ceil_div(d.n, d.length);
+    return d.cu_seqlens ? d.n / d.length + d.sequences : d.sequences * d.count;
 }
 
-/* The ends of segments behind which the sequence goes on. */
+/* The ends of items, where of each sequence the last segment is none. */
 static inline int64_t division_ends(const division &d) {
-    return d.cu_seqlens ? d.n / d.length : d.sequences * (ceil_div(d.n, d.length) - 1);
+    return d.cu_seqlens ? d.n / d.length : d.sequences * d.count;
 }
 
 struct segment {
     int64_t sequence, batch, begin, tokens; /* the sequence */
     int64_t index;                          /* of the segment in it */
     int64_t first, rows;                    /* the segment's, in the product's order */
-    int64_t first_end;                      /* the number of the end of the sequence's segment 0 */
 };
+
+/* The number of the end of a sequence's segment 0. */
+static __device__ __forceinline__ int64_t first_end(const division &d, const segment &s) {
+    return d.cu_seqlens ? (unsigned)s.begin / (unsigned)d.length : s.sequence * d.count;
+}
 
 /* Sequence i of a packed batch: the last whose items start at or before `item`. */
 static __device__ __forceinline__ int64_t find_sequence(const division &d, int64_t item) {
@@ -188,16 +195,13 @@ static __device__ __forceinline__ segment find_segment(const division &d, int64_
         s.batch = 0;
         s.begin = d.cu_seqlens[s.sequence];
         s.tokens = d.cu_seqlens[s.sequence + 1] - s.begin;
-        s.first_end = s.begin / d.length;
-        s.index = item - (s.first_end + s.sequence);
+        s.index = item - ((unsigned)s.begin / (unsigned)d.length + s.sequence);
     } else {
         /* In 32 bits, which hold both: a division of 64 takes a hundred instructions. */
-        const unsigned segments = ((unsigned)d.n - 1) / (unsigned)d.length + 1;
-        s.sequence = s.batch = (unsigned)item / segments;
+        s.sequence = s.batch = (unsigned)item / (unsigned)d.count;
         s.begin = 0;
         s.tokens = d.n;
-        s.index = (unsigned)item % segments;
-        s.first_end = s.sequence * (segments - 1);
+        s.index = (unsigned)item % (unsigned)d.count;
     }
     s.first = s.index * d.length;
     s.rows = max((int64_t)0, min(d.length, s.tokens - s.first));

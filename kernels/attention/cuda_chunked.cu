@@ -11,7 +11,7 @@
 #include "kernels/attention/cuda_segments.cuh"
 
 static constexpr int LEAST_SEGMENT = 256; /* the states of this many bf16 rows take their room */
-static constexpr int MOST_SEGMENTS = 32;  /* since a block adds up the states of all before it */
+static constexpr int MOST_SEGMENTS = 32;  /* since their states are added up one after another */
 
 /* ---- the plan ----------------------------------------------------------------------------- */
 
@@ -31,8 +31,7 @@ static int64_t blocks_a_segment(const tnl_call *call, const products &all) {
  * The length of a segment: that with the least estimated time. The device takes blocks in waves,
  * two a multiprocessor, and in the time in which a block computes one chunk of outputs it
  *   - computes states alone for some 2.5 chunks,
- *   - starts another kernel,
- *   - adds the states of some two segments to its first one.
+ *   - starts another kernel: segments need two more, the second to add up their states.
  * A packed batch is taken for one of equally long sequences.
  */
 static int64_t segment_length(const tnl_call *call) {
@@ -47,8 +46,7 @@ static int64_t segment_length(const tnl_call *call) {
         const int64_t length = ceil_div(chunks, segments);
         double time = ceil(blocks * segments / slots) * length;
         if (segments > 1)
-            time += 1 + 0.4 * ceil(state_blocks * (segments - 1) / slots) * length +
-                    0.5 * (segments - 1);
+            time += 2 + 0.4 * ceil(state_blocks * (segments - 1) / slots) * length;
         if (segments == 1 || (length * TILE >= LEAST_SEGMENT && time < least)) {
             best = length;
             least = time;
@@ -57,8 +55,13 @@ static int64_t segment_length(const tnl_call *call) {
     return max(best, least_segment(call, TILE)) * TILE;
 }
 
+static segments_cut cut_segments(const tnl_call *call) {
+    const int64_t length = segment_length(call);
+    return {length, length};
+}
+
 static size_t workspace(const tnl_call *call) {
-    return segments_workspace(call, segment_length(call));
+    return segments_workspace(call, cut_segments(call));
 }
 
 static const char *rejects(const tnl_call *call) {
@@ -107,7 +110,7 @@ static tnl_status sweep_all(const tnl_call *call, const sweep &args, bool output
 /* ---- the rows ----------------------------------------------------------------------------- */
 
 static tnl_status launch(const tnl_call *call) {
-    return sweep_segments(call, segment_length(call), [&](const sweep &args, bool outputs) {
+    return sweep_segments(call, cut_segments(call), [&](const sweep &args, bool outputs) {
         return sweep_all(call, args, outputs);
     });
 }

@@ -44,15 +44,14 @@ static __device__ __forceinline__ void for_each_of_state(float *state, int inner
         f(state[i], i / FLOAT_COLUMNS, i % FLOAT_COLUMNS);
 }
 
-/* state = factor state + the state numbered `number`. */
-static __device__ __forceinline__ void add_state(float *state, const states_view &view,
-                                                 int64_t number, const sweep_part &part,
-                                                 const product &p, float factor) {
-    const float *from =
-        view.data + number * view.sequence + part.head * view.head + part.column * view.outer;
+static __device__ __forceinline__ void load_state(float *state, const beginning &begins,
+                                                  const sweep_part &part, const product &p) {
+    const states_view &view = begins.view;
+    const float *from = view.data + begins.number * view.sequence + part.head * view.head +
+                        part.column * view.outer;
     for_each_of_state(state, p.inner, [&](float &value, int row, int column) {
-        const bool inside = row < p.inner && part.column + column < p.outer;
-        value = factor * value + (inside ? from[row * view.inner + column * view.outer] : 0);
+        const bool inside = view.data && row < p.inner && part.column + column < p.outer;
+        value = inside ? from[row * view.inner + column * view.outer] : 0;
     });
 }
 
@@ -118,14 +117,10 @@ static __global__ void __launch_bounds__(FLOAT_THREADS, 4)
         m.decay[threadIdx.x] = (float)power;
         m.decay_low[threadIdx.x] = (float)(power - (float)power);
     }
-    for_each_of_state(m.state, p.inner, [](float &value, int, int) { value = 0; });
-    if constexpr (OUTPUTS) {
-        if (p.state_in.data)
-            add_state(m.state, p.state_in, s.sequence, part, p, 0);
-        const float passed = (float)exp(-slope * (double)args.tokens.length);
-        for (int64_t i = 0; i < s.index; i++)
-            add_state(m.state, swept.ends, s.first_end + i, part, p, passed);
-    }
+    if constexpr (OUTPUTS)
+        load_state(m.state, find_beginning(args, swept, s), part, p);
+    else
+        for_each_of_state(m.state, p.inner, [](float &value, int, int) { value = 0; });
 
     const int stride = float_stride(p.inner), width = padded_inner(p.inner);
     const int age = p.future ? 0 : 1;
@@ -157,12 +152,13 @@ static __global__ void __launch_bounds__(FLOAT_THREADS, 4)
         __syncthreads();
     }
     if constexpr (!OUTPUTS)
-        store_state(m.state, swept.ends, s.first_end + s.index, part, p);
+        store_state(m.state, swept.ends, end_of_part(args, s), part, p);
     else if (part.last && p.state_out.data)
         store_state(m.state, p.state_out, s.sequence, part, p);
 }
 
 tnl_status tnl_sweep_float(const tnl_call *call, const sweep &args, bool outputs) {
-    return launch_sweep(call, args, outputs ? sweep_float<true> : sweep_float<false>, FLOAT_COLUMNS,
+    return launch_sweep(call, args, outputs ? args.tokens : args.parts,
+                        outputs ? sweep_float<true> : sweep_float<false>, FLOAT_COLUMNS,
                         FLOAT_THREADS, tnl_sweep_float_shared_bytes(largest_inner(args), outputs));
 }

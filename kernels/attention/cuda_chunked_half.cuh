@@ -70,14 +70,14 @@ template <int INNER, int OUTER> struct state_part {
         for_each([](float &value, int, int) { value = 0; });
     }
 
-    /* at = factor at + the state numbered `number`. */
-    __device__ __forceinline__ void add(const states_view &view, int64_t number,
-                                        const sweep_part &part, const product &p, float factor) {
-        const float *from =
-            view.data + number * view.sequence + part.head * view.head + part.column * view.outer;
+    __device__ __forceinline__ void load(const beginning &state, const sweep_part &part,
+                                         const product &p) {
+        const states_view &view = state.view;
+        const float *from = view.data + state.number * view.sequence + part.head * view.head +
+                            part.column * view.outer;
         for_each([&](float &value, int row, int column) {
             const bool inside = row < p.inner && part.column + column < p.outer;
-            value = factor * value + (inside ? from[row * view.inner + column * view.outer] : 0);
+            value = inside ? from[row * view.inner + column * view.outer] : 0;
         });
     }
 
@@ -298,11 +298,9 @@ static __global__ void __launch_bounds__(THREADS, 2)
     state_part<INNER, OUTER> state;
     state.zero();
     if constexpr (OUTPUTS) {
-        if (p.state_in.data)
-            state.add(p.state_in, s.sequence, part, p, 0);
-        for (int64_t i = 0; i < s.index; i++)
-            state.add(swept.ends, s.first_end + i, part, p,
-                      decay_by(rate, (float)args.tokens.length));
+        const beginning from = find_beginning(args, swept, s);
+        if (from.view.data)
+            state.load(from, part, p);
     }
 
     const int chunks = (int)ceil_div(s.rows, TILE);
@@ -340,7 +338,7 @@ static __global__ void __launch_bounds__(THREADS, 2)
     if (p.future && chunks > 0)
         state.for_each([&](float &value, int, int) { value *= shared.decay[1]; });
     if constexpr (!OUTPUTS)
-        state.store(swept.ends, s.first_end + s.index, part, p);
+        state.store(swept.ends, end_of_part(args, s), part, p);
     else if (part.last && p.state_out.data)
         state.store(p.state_out, s.sequence, part, p);
 }
@@ -349,8 +347,8 @@ static __global__ void __launch_bounds__(THREADS, 2)
 template <typename T, int INNER, bool OUTPUTS>
 static tnl_status launch_sweep_half(const tnl_call *call, const sweep &args) {
     using memory = sweep_memory<T, INNER, OUTPUTS>;
-    return launch_sweep(call, args, sweep_half<T, INNER, OUTPUTS>, memory::OUTER, THREADS,
-                        sizeof(memory));
+    return launch_sweep(call, args, OUTPUTS ? args.tokens : args.parts,
+                        sweep_half<T, INNER, OUTPUTS>, memory::OUTER, THREADS, sizeof(memory));
 }
 
 #endif

@@ -41,16 +41,34 @@
  * two output groups at 128 columns (the compiler runs out of registers and serialises the
  * products).
  *
- * For few heads (b1, n = 8192): a segment's blocks as a cluster that adds its states up in shared
- * memory (of eight blocks only 15 clusters fit at once: forward h8 52 us against 47 then); states
- * handed on from block to block within one sweep, which loads y and z twice, by flags and an atomic
- * ticket (forward h8 41.4, h16 65.8, h32 111 us, backward h8 85, where two sweeps took 43.3, 67.5,
- * 110 and 85: not enough for a second ring of barriers; what is kept in registers brought more).
+ * For few heads (b1, n = 8192, in us): a segment's blocks as a cluster that adds its states up in
+ * shared memory (of eight blocks only 15 clusters fit at once: forward h8 52 against 47 then);
+ * states handed on from block to block within one sweep, which loads y and z twice, by flags and an
+ * atomic ticket (41.4 at forward h8, 65.8 h16, 111 h32, 85 at backward h8, where two sweeps took
+ * 43.3, 67.5, 110 and 85: not enough for a second ring of barriers; what is kept in registers
+ * brought more). As tnl-bench has it:
+ *
+ *                                                      forward h8 | h16 | h32   backward h8 | h16
+ *     each block adds up the states before its own          43.0 | 67.2 | 109          77.8 | 141
+ *     a kernel adds them up, parts, 128 columns             42.0 | 64.2 | 109          74.7 | 138
+ *
+ * The kernel that adds up takes some 2 to 5 us, and 12 at forward h8 where its blocks may come
+ * early: they crowd onto the multiprocessors that the states' sweep leaves free. It costs where
+ * there is little to add: forward h16 n2048, with four segments, went from 27.5 to 29.6. Of forward
+ * h8's 42 us the states take 11, from their end to the first state of the outputs' sweep it is 10,
+ * the outputs take 15, and the launch 5; forward h32 is bound by memory, 368 MB, which alone
+ * are 88.
+ *
+ * Not worth it: a first segment of its own, whose outputs are computed beside the states of the
+ * others (before that crowding was found: forward h16 82 for 67 without, h32 114 for 110; both
+ * share the memory's rate, and the next kernel waits for both); L2 hints to keep y and z and let go
+ * of x and outputs (no better, and up to 5 % worse where x, y and z are let go); tensor maps
+ * fetched early; the small kernel launched without overlap (1 to 2 us more).
  */
 #include "kernels/attention/cuda_hopper_sweep.cuh"
 #include "kernels/attention/cuda_segments.cuh"
 
-static constexpr int MOST_SEGMENTS = 32;
+static constexpr int MOST_SEGMENTS = 32, MOST_PARTS = 4;
 
 /* The columns of the outer dimension that a block may take: float16's units leave no registers for
  * more. */
@@ -59,7 +77,7 @@ template <typename T> constexpr int most_columns = std::is_same_v<T, __half> ? 6
 /* ---- the plan ----------------------------------------------------------------------------- */
 
 struct hopper_plan {
-    int64_t length; /* of a segment */
+    segments_cut cut;
     int columns; /* of the outer dimension that a block takes, where the inner tile is 128 wide */
 };
 
@@ -71,52 +89,58 @@ static double blocks_of(const products &all, int columns) {
     return blocks;
 }
 
-/* What a block needs for a chunk, in microseconds as measured on an H200 (1.98 GHz, 4.2 TB/s): at
- * least so much by itself, and so much for each block that shares the memory's rate with it. */
-struct chunk_cost {
-    double alone, shared;
+/* What a sweep's blocks need, in microseconds as measured on an H200 (1.98 GHz, 4.2 TB/s): to
+ * start, and then for a chunk at least so much by itself, and so much for each block that shares
+ * the memory's rate with it. */
+struct block_cost {
+    double start, alone, shared;
 };
 
 /* The time that a sweep takes for `blocks` blocks of `chunks` chunks each, in waves. */
-static double sweep_time(const tnl_call *call, chunk_cost cost, double blocks, double chunks) {
+static double sweep_time(const tnl_call *call, block_cost cost, double blocks, double chunks) {
     const double slots = call->context->multiprocessors;
-    return ceil(blocks / slots) * chunks * fmax(cost.alone, cost.shared * fmin(blocks, slots));
+    return ceil(blocks / slots) *
+           (cost.start + chunks * fmax(cost.alone, cost.shared * fmin(blocks, slots)));
 }
 
 /*
  * The plan with the least estimated time. Wide blocks read the least and are best for many heads.
  * With few heads the chip is filled by
  *   - narrow blocks: a pair of them reads x and y twice, mostly out of the L2;
- *   - segments: y and z are read twice, another kernel is started, and a block begins by adding up
- *     the states of all segments before its own.
+ *   - segments: y and z are read twice, and two more kernels are started, which is LAUNCH, the
+ *     second of them to add up the states of all parts, ADDED for each.
+ * Parts, where segments are too few to fill it while the states are made.
  * A packed batch is taken for one of equally long sequences.
  */
 static hopper_plan plan(const tnl_call *call) {
-    constexpr chunk_cost OUTPUTS[2] = {{1.1, 0.0091}, {1.7, 0.0139}};
-    constexpr chunk_cost STATES[2] = {{0.51, 0.006}, {0.73, 0.008}};
-    constexpr double LAUNCH = 9, ADDED[2] = {0.9, 1.7};
+    constexpr block_cost OUTPUTS[2] = {{4, 1.1, 0.0091}, {4, 1.6, 0.0139}};
+    constexpr block_cost STATES[2] = {{2, 0.51, 0.006}, {4.5, 0.73, 0.008}};
+    constexpr double LAUNCH = 6, ADDED = 0.025;
     const int64_t sequences = call->dim[DIM_S], n = call->dim[DIM_N];
     const int64_t chunks = ceil_div(cu_seqlens_of(call)->data ? ceil_div(n, sequences) : n, TILE);
+    const int64_t least_length = least_segment(call, TILE);
     const double heads = (double)(call->dim[DIM_H] * sequences);
     const products all = find_products(call), states = state_products(call);
     const int most = call->type == TNL_FLOAT16 ? most_columns<__half> : most_columns<__nv_bfloat16>;
     hopper_plan best = {};
     double least = 0;
-    for (int wide = 0; wide < most / 64; wide++) {
-        const int columns = 64 * (wide + 1);
-        for (int64_t segments = 1; segments <= min((int64_t)MOST_SEGMENTS, chunks); segments++) {
-            const double length =
-                (double)max(ceil_div(chunks, segments), least_segment(call, TILE));
-            double time = sweep_time(call, OUTPUTS[wide],
-                                     heads * blocks_of(all, columns) * (double)segments, length);
-            if (segments > 1)
-                time +=
-                    LAUNCH + ADDED[wide] * (double)(segments - 1) +
-                    sweep_time(call, STATES[wide],
-                               heads * blocks_of(states, columns) * (double)(segments - 1), length);
+    for (int columns = 64; columns <= most; columns += 64) {
+        const int wide = columns / 64 - 1;
+        const double blocks = heads * blocks_of(all, columns);
+        const double state_blocks = heads * blocks_of(states, columns);
+        for (int64_t cut = 0; cut < MOST_SEGMENTS * MOST_PARTS; cut++) {
+            const int64_t parts = cut % MOST_PARTS + 1, wanted = cut / MOST_PARTS + 1;
+            const int64_t part = max(ceil_div(ceil_div(chunks, wanted), parts), least_length);
+            const double segments = (double)ceil_div(chunks, part * parts);
+            const double ends = (segments - 1) * (double)parts;
+            double time =
+                sweep_time(call, OUTPUTS[wide], blocks * segments, (double)(part * parts));
+            if (ends > 0)
+                time += LAUNCH + ADDED * heads * states.count * ends +
+                        sweep_time(call, STATES[wide], state_blocks * ends, (double)part);
             if (least == 0 || time < least) {
                 least = time;
-                best = {(int64_t)length * TILE, columns};
+                best = {{part * parts * TILE, part * TILE}, columns};
             }
         }
     }
@@ -124,7 +148,7 @@ static hopper_plan plan(const tnl_call *call) {
 }
 
 static size_t workspace(const tnl_call *call) {
-    return segments_workspace(call, plan(call).length);
+    return segments_workspace(call, plan(call).cut);
 }
 
 static const char *rejects(const tnl_call *call) {
@@ -138,7 +162,7 @@ static const char *rejects(const tnl_call *call) {
             !tnl_allows_tensor_map(&call->tensor[i]))
             return "takes rows aligned to 16 bytes";
     const int head_blocks = 4 * LARGEST_INNER / 64; /* of four products */
-    return sweep_fits(call, divide_tokens(call, plan(call).length), head_blocks)
+    return sweep_fits(call, divide_tokens(call, plan(call).cut.part), head_blocks)
                ? NULL
                : "takes up to 2^31 / 16 heads of segments";
 }
@@ -147,7 +171,7 @@ static const char *rejects(const tnl_call *call) {
 
 template <typename T, bool OUTPUTS>
 static tnl_status sweep_width(const tnl_call *call, const sweep &args, int width, int columns) {
-    const bool overlaps = OUTPUTS && division_ends(args.tokens) > 0;
+    const bool overlaps = OUTPUTS && division_ends(args.parts) > 0;
     if (width == 64)
         return launch_hopper<T, 64, 64, OUTPUTS>(call, args, overlaps);
     if (width == LARGEST_INNER)
@@ -160,7 +184,7 @@ static tnl_status sweep_width(const tnl_call *call, const sweep &args, int width
 
 template <typename T> static tnl_status launch_typed(const tnl_call *call) {
     const hopper_plan chosen = plan(call);
-    return sweep_segments(call, chosen.length, [&](const sweep &args, bool outputs) {
+    return sweep_segments(call, chosen.cut, [&](const sweep &args, bool outputs) {
         return for_each_width(args, [&](const sweep &part, int width) {
             return outputs ? sweep_width<T, true>(call, part, width, chosen.columns)
                            : sweep_width<T, false>(call, part, width, chosen.columns);

@@ -68,7 +68,8 @@ template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_shape {
     static constexpr int THREADS = GROUP * (GROUPS + 1);
     /* A thread's registers at the start; then the loader's, and those of the others: where there
      * are two groups of each kind, outputs need more than states; with two tiles a group, less. */
-    static constexpr int REGISTERS = 65536 / THREADS / 8 * 8, LOADER_REGISTERS = 32;
+    static constexpr int REGISTERS = 65536 / THREADS / 8 * 8;
+    static constexpr int LOADER_REGISTERS = INNER == 64 ? 40 : 32;
     static constexpr int GROUP_REGISTERS =
         (REGISTERS * (GROUPS + 1) - LOADER_REGISTERS) / GROUPS / 8 * 8;
     static constexpr int MORE = GROUPS == 4 ? 8 : STATE_TILES == 2 ? -8 : 0;
@@ -124,8 +125,7 @@ template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_memory {
 /* Where a block is: its part of the sweep, and what of it a chunk is. */
 struct hopper_place {
     const product *p;
-    const states_view *ends; /* the states at the ends of segments */
-    const CUtensorMap *map;  /* x, y, z, out */
+    const CUtensorMap *map; /* x, y, z, out */
     sweep_part part;
     int chunks;
     bool packed;

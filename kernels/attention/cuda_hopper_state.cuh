@@ -40,25 +40,12 @@ template <int TILES, int OUTER> struct hopper_state {
         for_each([&](float &value, int, int) { value *= factor; });
     }
 
-    /* at += the state numbered `number`. */
-    __device__ __forceinline__ void add(const states_view &view, int64_t number,
-                                        const hopper_place &place) {
-        const product &p = *place.p;
-        const float *from = view.data + number * view.sequence + place.part.head * view.head +
-                            place.part.column * view.outer;
-        for_each([&](float &value, int row, int column) {
-            if (row < p.inner && place.part.column + column < p.outer)
-                value += from[row * view.inner + column * view.outer];
-        });
-    }
-
-    /* at = factor at + the state numbered `number` in the workspace, where this block's part is a
-     * whole one: (TRANSPOSED) [outer,inner] with rows of `stride` floats, or [inner,outer]. */
+    /* Load a state of which this block has a whole part: (TRANSPOSED) [outer,inner] with rows of
+     * `stride` floats, or [inner,outer]. */
     template <bool TRANSPOSED>
-    __device__ __forceinline__ void add_whole(const float *from, int stride, float factor) {
+    __device__ __forceinline__ void load_whole(const float *from, int stride) {
         const int row = top + lane_index() / 4, column = lane_index() % 4 * 2;
         from += TRANSPOSED ? column * stride + row : row * stride + column;
-        float more[TILES][OUTER / 8][4];
 #pragma unroll
         for (int i = 0; i < TILES; i++)
 #pragma unroll
@@ -66,7 +53,7 @@ template <int TILES, int OUTER> struct hopper_state {
 #pragma unroll
                 for (int j = 0; j < OUTER / 8; j++) {
                     const int down = 64 * i + 8 * half;
-                    float *to = &more[i][j][2 * half];
+                    float *to = &at[i][j][2 * half];
                     if constexpr (TRANSPOSED) {
                         to[0] = from[8 * j * stride + down];
                         to[1] = from[(8 * j + 1) * stride + down];
@@ -76,50 +63,39 @@ template <int TILES, int OUTER> struct hopper_state {
                         to[1] = pair.y;
                     }
                 }
-#pragma unroll
-        for (int i = 0; i < TILES; i++)
-#pragma unroll
-            for (int j = 0; j < OUTER / 8; j++)
-#pragma unroll
-                for (int r = 0; r < 4; r++)
-                    at[i][j][r] = fmaf(factor, at[i][j][r], more[i][j][r]);
     }
 
-    /* at = the state before the block's segment, from at, that before the sequence, and the states
-     * at the ends of the segments between: each counts `passed` times less a segment later. */
+    /* The state before the block's segment. */
     template <int INNER>
-    __device__ __forceinline__ void add_ends(const hopper_place &place, float passed) {
+    __device__ __forceinline__ void load(const beginning &state, const hopper_place &place) {
         const product &p = *place.p;
-        const states_view &ends = *place.ends;
-        const segment &s = place.part.s;
-        const bool whole = p.inner == INNER && place.part.column + OUTER <= p.outer;
-        const int stride = (int)(p.transposed ? ends.outer : ends.inner);
-        const float *from = ends.data + s.first_end * ends.sequence + place.part.head * ends.head +
-                            place.part.column * ends.outer;
-        for (int64_t i = 0; i < s.index; i++, from += ends.sequence) {
-            if (!whole) {
-                scale(passed);
-                add(ends, s.first_end + i, place);
-            } else if (p.transposed) {
-                add_whole<true>(from, stride, passed);
-            } else {
-                add_whole<false>(from, stride, passed);
-            }
-        }
+        const states_view &view = state.view;
+        const float *from = view.data + state.number * view.sequence + place.part.head * view.head +
+                            place.part.column * view.outer;
+        const bool whole =
+            place.part.s.index > 0 && p.inner == INNER && place.part.column + OUTER <= p.outer;
+        if (whole && p.transposed)
+            load_whole<true>(from, (int)view.outer);
+        else if (whole)
+            load_whole<false>(from, (int)view.inner);
+        else
+            for_each([&](float &value, int row, int column) {
+                if (row < p.inner && place.part.column + column < p.outer)
+                    value = from[row * view.inner + column * view.outer];
+            });
     }
 
-    /* The state at the end of the block's segment, to the workspace: [inner,outer]. */
-    template <int INNER> __device__ __forceinline__ void store_end(const hopper_place &place) {
-        const states_view &ends = *place.ends;
-        const segment &s = place.part.s;
+    /* The state behind the block's part of a segment, to the workspace: [inner,outer]. */
+    template <int INNER>
+    __device__ __forceinline__ void store_end(const states_view &ends, int64_t number,
+                                              const hopper_place &place) {
         if (place.p->inner != INNER || place.part.column + OUTER > place.p->outer) {
-            store(ends, s.first_end + s.index, place);
+            store(ends, number, place);
             return;
         }
         const int stride = (int)ends.inner;
-        float *to = ends.data + (s.first_end + s.index) * ends.sequence +
-                    place.part.head * ends.head + place.part.column +
-                    (top + lane_index() / 4) * stride + lane_index() % 4 * 2;
+        float *to = ends.data + number * ends.sequence + place.part.head * ends.head +
+                    place.part.column + (top + lane_index() / 4) * stride + lane_index() % 4 * 2;
 #pragma unroll
         for (int i = 0; i < TILES; i++)
 #pragma unroll
@@ -337,7 +313,7 @@ static __device__ __forceinline__ void advance(const M &shared, const hopper_pla
 /* A state group's way through its segment. `warp`: the warp's number among the state groups'. */
 template <typename T, int INNER, int OUTER, bool OUTPUTS, typename M>
 static __device__ __forceinline__ void run_state(const M &shared, const hopper_place &at,
-                                                 decay_rate rate, int64_t segment_length,
+                                                 const sweep &args, const swept_product &swept,
                                                  int warp) {
     constexpr int TILES = M::shape::STATE_TILES;
     const product &p = *at.p;
@@ -346,10 +322,11 @@ static __device__ __forceinline__ void run_state(const M &shared, const hopper_p
     state.top = warp / 4 * 64 * TILES + warp % 4 * 16;
     state.for_each([](float &value, int, int) { value = 0; });
     if constexpr (OUTPUTS) {
-        if (p.state_in.data)
-            state.add(p.state_in, s.sequence, at);
-        wait_for_kernel_before();
-        state.template add_ends<INNER>(at, decay_by(rate, (float)segment_length));
+        const beginning from = find_beginning(args, swept, s);
+        if (s.index > 0)
+            wait_for_kernel_before();
+        if (from.view.data)
+            state.template load<INNER>(from, at);
         if (at.chunks > 0)
             publish<T, INNER>(shared, state, 0, s.tokens <= TILE);
     }
@@ -368,10 +345,12 @@ static __device__ __forceinline__ void run_state(const M &shared, const hopper_p
         if (OUTPUTS && chunk + 1 < at.chunks)
             publish<T, INNER>(shared, state, chunk + 1, false);
     }
-    if constexpr (!OUTPUTS)
-        state.template store_end<INNER>(at);
-    else if (at.part.last && p.state_out.data)
-        state.store(p.state_out, s.sequence, at);
+    if constexpr (!OUTPUTS) {
+        state.template store_end<INNER>(swept.ends, end_of_part(args, s), at);
+    } else {
+        if (at.part.last && p.state_out.data)
+            state.store(p.state_out, s.sequence, at);
+    }
 }
 
 #endif

@@ -317,9 +317,12 @@ static __global__ void __launch_bounds__((hopper_shape<T, INNER, OUTER, OUTPUTS>
     const hopper_memory<T, INNER, OUTER, OUTPUTS> shared = {raw};
     const int product_number = blockIdx.x % sweep.args.count;
     const swept_product &swept = sweep.args.at[product_number];
-    allow_next_kernel();
+    /* Only where blocks of the next kernel find no room beside these: those of a small one would
+     * crowd onto the multiprocessors that have none of these. */
+    if constexpr (OUTPUTS)
+        allow_next_kernel();
 
-    hopper_place at = {&swept.p, &swept.ends, sweep.map[product_number]};
+    hopper_place at = {&swept.p, sweep.map[product_number]};
     at.part = find_part<OUTER, OUTPUTS>(sweep.args, swept.p, blockIdx.x / sweep.args.count);
     if (at.part.idle)
         return;
@@ -337,6 +340,8 @@ static __global__ void __launch_bounds__((hopper_shape<T, INNER, OUTER, OUTPUTS>
         if constexpr (OUTPUTS)
             if (warp == 4 * shape::GROUPS + 1)
                 run_storer<T, OUTER>(shared, at);
+        if constexpr (OUTPUTS) /* whoever waits for this kernel waits for those before, too */
+            wait_for_kernel_before();
         return;
     }
     const decay_rate rate = decay_rate_of(sweep.args.slope[at.part.head]);
@@ -344,8 +349,7 @@ static __global__ void __launch_bounds__((hopper_shape<T, INNER, OUTER, OUTPUTS>
     if (warp >= outputs) {
         if constexpr (OUTPUTS)
             take_registers<shape::STATE_REGISTERS>();
-        run_state<T, INNER, OUTER, OUTPUTS>(shared, at, rate, sweep.args.tokens.length,
-                                            warp - outputs);
+        run_state<T, INNER, OUTER, OUTPUTS>(shared, at, sweep.args, swept, warp - outputs);
     } else if constexpr (OUTPUTS) {
         take_registers<shape::OUTPUT_REGISTERS>();
         if (at.part.s.tokens <= TILE)
@@ -392,8 +396,8 @@ static tnl_status launch_hopper(const tnl_call *call, const sweep &args, bool ov
     if (status != TNL_OK)
         return status;
     sweep.args.outer_blocks = (int)ceil_div(outer, OUTER);
-    const int64_t blocks =
-        division_items(args.tokens) * args.heads * sweep.args.outer_blocks * args.count;
+    const int64_t blocks = division_items(OUTPUTS ? args.tokens : args.parts) * args.heads *
+                           sweep.args.outer_blocks * args.count;
     return tnl_launch_overlapping(call, sweep_hopper<T, INNER, OUTER, OUTPUTS>,
                                   dim3((unsigned)blocks),
                                   hopper_shape<T, INNER, OUTER, OUTPUTS>::THREADS,

@@ -2,19 +2,21 @@
  * Attention in segments: what the chunked and the hopper rows do around their sweeps.
  *
  * With many heads a segment is the whole sequence, and one sweep does it all. With few, sequences
- * are cut into segments: a first sweep computes the state that each segment leaves behind, as if it
- * began with zero, and the blocks of the second begin with what those of the segments before theirs
- * make together. There are at most two such sets of states, k^T v forwards (for o, and transposed
- * for dq) and q^T do backwards (for dv, and transposed for dk).
+ * are cut into segments: a first sweep computes the state that each segment, or each of several
+ * parts of it, leaves behind, as if it began with zero; a small kernel makes of them the states
+ * before segments; and with these the blocks of the second sweep begin. There are at most two such
+ * sets of states, k^T v forwards (for o, and transposed for dq) and q^T do backwards (for dv, and
+ * transposed for dk).
  *
  * Workspace, float32:
- *     [ states at segment ends, forwards ][ the same backwards ][ a copy of the incoming states,
- *     where the outgoing ones may take their place while they are still read ]
+ *     [ states at the ends of parts, forwards ][ the same backwards ][ a copy of the incoming
+ *     states, where the outgoing ones may take their place while they are still read ]
  */
 #ifndef TNL_KERNELS_ATTENTION_CUDA_SEGMENTS_CUH
 #define TNL_KERNELS_ATTENTION_CUDA_SEGMENTS_CUH
 
 #include "kernels/attention/cuda_sweep.cuh"
+#include "kernels/common/cuda_launch.cuh"
 
 /* The products whose states the segments need: they have the y and z of a call's products. */
 static inline products state_products(const tnl_call *call) {
@@ -31,7 +33,7 @@ static inline products state_products(const tnl_call *call) {
 }
 
 /* The least length of a segment, in chunks. One sequence of a packed batch may have nearly all of
- * its tokens, and a block adds up the states of all segments before its own. */
+ * its tokens, and the states of all its segments are added up one after another. */
 static inline int64_t least_segment(const tnl_call *call, int64_t chunk) {
     constexpr int MOST_SEGMENTS_PACKED = 128;
     return cu_seqlens_of(call)->data
@@ -39,9 +41,9 @@ static inline int64_t least_segment(const tnl_call *call, int64_t chunk) {
                : 1;
 }
 
-/* The floats of one set of states at segment ends. */
-static inline size_t ends_floats(const tnl_call *call, const division &tokens) {
-    return (size_t)(division_ends(tokens) * call->dim[DIM_H] * call->dim[DIM_D] * call->dim[DIM_E]);
+/* The floats of one set of states at the ends of parts. */
+static inline int64_t ends_floats(const tnl_call *call, const division &parts) {
+    return division_ends(parts) * call->dim[DIM_H] * call->dim[DIM_D] * call->dim[DIM_E];
 }
 
 /* The incoming states that outgoing ones may replace, or a tensor with data NULL. */
@@ -53,17 +55,28 @@ static inline tnl_tensor replaced_states(const tnl_call *call) {
     return {};
 }
 
-static inline size_t copy_floats(const tnl_call *call) {
+static inline int64_t copy_floats(const tnl_call *call) {
     return replaced_states(call).data
-               ? (size_t)(call->dim[DIM_S] * call->dim[DIM_H] * call->dim[DIM_D] * call->dim[DIM_E])
+               ? call->dim[DIM_S] * call->dim[DIM_H] * call->dim[DIM_D] * call->dim[DIM_E]
                : 0;
 }
 
-/* The workspace of a call cut into segments of `length` rows. */
-static inline size_t segments_workspace(const tnl_call *call, int64_t length) {
-    const division tokens = divide_tokens(call, length);
-    return sizeof(float) *
-           (state_products(call).count * ends_floats(call, tokens) + copy_floats(call));
+/* How sequences are cut: into segments of `length` rows, these into parts of `part` rows. */
+struct segments_cut {
+    int64_t length, part;
+};
+
+/* The parts before the last segment: those whose states are needed. */
+static inline division divide_parts(const tnl_call *call, const segments_cut &cut) {
+    division parts = divide_tokens(call, cut.part);
+    parts.count = (divide_tokens(call, cut.length).count - 1) * (cut.length / cut.part);
+    return parts;
+}
+
+/* The workspace of a call cut like this. */
+static inline size_t segments_workspace(const tnl_call *call, const segments_cut &cut) {
+    const int64_t ends = state_products(call).count * ends_floats(call, divide_parts(call, cut));
+    return sizeof(float) * (size_t)(ends + copy_floats(call));
 }
 
 /* to, contiguous, = from, both [s,h,d,e]. */
@@ -84,7 +97,7 @@ static inline states_view view_workspace(const tnl_call *call, float *data, bool
 /* Where a product's incoming states are replaced in this call, have it read a copy. */
 static inline tnl_status copy_replaced(const tnl_call *call, float *copy, products *all) {
     const tnl_tensor states = replaced_states(call);
-    const int64_t count = (int64_t)copy_floats(call);
+    const int64_t count = copy_floats(call);
     bool replaced = false;
     for (int i = 0; i < all->count; i++)
         replaced = replaced || (states.data && all->at[i].state_out.data == states.data);
@@ -99,29 +112,107 @@ static inline tnl_status copy_replaced(const tnl_call *call, float *copy, produc
     return tnl_launched(call);
 }
 
+/* ---- states before segments --------------------------------------------------------------- */
+
+constexpr int PREFIX_THREADS = 256;
+
+/* Add to the state that each part leaves behind the incoming one and those of all parts before it,
+ * each decayed by what has passed since: the state before the next part. A thread has W elements of
+ * the states of one product, sequence and head. */
+template <int W>
+static __global__ void __launch_bounds__(PREFIX_THREADS)
+    add_up_states(const __grid_constant__ sweep args) {
+    constexpr int AHEAD = 8; /* states on their way */
+    using floats = pack<float, W>;
+    const product &p = args.at[blockIdx.z].p;
+    const states_view &ends = args.at[blockIdx.z].ends, &in = p.state_in;
+    const int head = (int)(blockIdx.x % (unsigned)args.heads);
+    const int element = (int)(blockIdx.y * PREFIX_THREADS + threadIdx.x) * W;
+    if (element >= p.inner * p.outer)
+        return;
+    segment s = {};
+    s.sequence = blockIdx.x / (unsigned)args.heads;
+    const int32_t *const begin = args.parts.cu_seqlens;
+    s.begin = begin ? begin[s.sequence] : 0;
+    s.tokens = begin ? begin[s.sequence + 1] - s.begin : args.parts.n;
+    const int count = needed_ends(args, s);
+    const float passed = decay_by(decay_rate_of(args.slope[head]), (float)args.parts.length);
+    float *at = ends.data + first_end(args.parts, s) * ends.sequence + head * ends.head + element;
+    await_previous();
+    floats sum = {};
+    if (in.data)
+        for (int j = 0; j < W; j++)
+            sum.at[j] =
+                in.data[s.sequence * in.sequence + head * in.head +
+                        (element + j) / p.outer * in.inner + (element + j) % p.outer * in.outer];
+    for (int i = 0; i < count; i += AHEAD, at += AHEAD * ends.sequence) {
+        floats own[AHEAD] = {};
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++)
+            if (i + k < count)
+                own[k] = *(const floats *)(at + k * ends.sequence);
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++) {
+            for (int j = 0; j < W; j++)
+                sum.at[j] = fmaf(passed, sum.at[j], own[k].at[j]);
+            if (i + k < count)
+                *(floats *)(at + k * ends.sequence) = sum;
+        }
+    }
+}
+
+static inline tnl_status launch_add_up(const tnl_call *call, const sweep &args) {
+    const bool pairs = call->dim[DIM_E] % 2 == 0;
+    const int64_t threads = call->dim[DIM_D] * call->dim[DIM_E] / (pairs ? 2 : 1);
+    const dim3 grid((unsigned)(call->dim[DIM_S] * call->dim[DIM_H]),
+                    (unsigned)ceil_div(threads, PREFIX_THREADS), (unsigned)args.count);
+    return tnl_launch(call, pairs ? add_up_states<2> : add_up_states<1>, grid, dim3(PREFIX_THREADS),
+                      0, args);
+}
+
+/* ---- a call ------------------------------------------------------------------------------- */
+
+/* The state that a set of them begins with, as [d,e]: that of the products which read the set. */
+static inline states_view incoming_states(const products &all, bool future) {
+    states_view states = {};
+    for (int i = 0; i < all.count; i++)
+        if (all.at[i].future == future) {
+            const states_view &in = all.at[i].state_in;
+            states = in;
+            if (all.at[i].transposed)
+                states = {in.data, in.sequence, in.head, in.outer, in.inner};
+        }
+    return states;
+}
+
 /* The sweeps of a call: f(args, true) computes outputs, before it where there are several segments
- * f(args, false) the states that they leave behind. */
-template <typename F> static tnl_status sweep_segments(const tnl_call *call, int64_t length, F f) {
+ * f(args, false) the states that their parts leave behind. */
+template <typename F>
+static tnl_status sweep_segments(const tnl_call *call, const segments_cut &cut, F f) {
     products all = find_products(call);
     sweep args = {.at = {},
                   .count = all.count,
-                  .tokens = divide_tokens(call, length),
+                  .tokens = divide_tokens(call, cut.length),
+                  .parts = divide_parts(call, cut),
                   .slope = slopes_of(call),
                   .heads = (int)call->dim[DIM_H],
                   .outer_blocks = 0,
                   .aligned = rows_allow_16_bytes(call)};
-    float *ends[2] = {(float *)call->workspace, NULL};
-    ends[1] = ends[0] + ends_floats(call, args.tokens);
+    const int64_t floats = ends_floats(call, args.parts);
+    float *const ends[2] = {(float *)call->workspace, (float *)call->workspace + floats};
 
-    const products states = state_products(call);
-    tnl_status status =
-        copy_replaced(call, ends[0] + states.count * ends_floats(call, args.tokens), &all);
-    if (status == TNL_OK && division_ends(args.tokens) > 0) {
+    products states = state_products(call);
+    tnl_status status = copy_replaced(call, ends[0] + states.count * floats, &all);
+    if (status == TNL_OK && floats > 0) {
         sweep first = args;
         first.count = states.count;
-        for (int i = 0; i < states.count; i++)
+        for (int i = 0; i < states.count; i++) {
+            states.at[i].state_in = incoming_states(all, states.at[i].future);
             first.at[i] = {states.at[i], view_workspace(call, ends[i], false)};
+        }
         status = f(first, false);
+        if (status == TNL_OK)
+            status = launch_add_up(call, first);
     }
     if (status != TNL_OK)
         return status;

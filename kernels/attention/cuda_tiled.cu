@@ -132,14 +132,14 @@ template <typename T> static tnl_status launch_half(const tnl_call *call, const 
     return for_each_width(args, [&](const sweep &part, int width) {
         switch (width) {
         case 64:
-            return launch_sweep(call, part, tiled_half<T, 64>, tile_columns(64), THREADS,
-                                sizeof(tiled_memory<T, 64>));
+            return launch_sweep(call, part, part.tokens, tiled_half<T, 64>, tile_columns(64),
+                                THREADS, sizeof(tiled_memory<T, 64>));
         case 128:
-            return launch_sweep(call, part, tiled_half<T, 128>, tile_columns(128), THREADS,
-                                sizeof(tiled_memory<T, 128>));
+            return launch_sweep(call, part, part.tokens, tiled_half<T, 128>, tile_columns(128),
+                                THREADS, sizeof(tiled_memory<T, 128>));
         default:
-            return launch_sweep(call, part, tiled_half<T, 256>, tile_columns(256), THREADS,
-                                sizeof(tiled_memory<T, 256>));
+            return launch_sweep(call, part, part.tokens, tiled_half<T, 256>, tile_columns(256),
+                                THREADS, sizeof(tiled_memory<T, 256>));
         }
     });
 }
@@ -218,6 +218,7 @@ static tnl_status launch(const tnl_call *call) {
     sweep args = {.at = {},
                   .count = all.count,
                   .tokens = tiles_of(call),
+                  .parts = tiles_of(call),
                   .slope = slopes_of(call),
                   .heads = (int)call->dim[DIM_H],
                   .outer_blocks = 0,
@@ -230,7 +231,7 @@ static tnl_status launch(const tnl_call *call) {
     case TNL_BFLOAT16:
         return launch_half<__nv_bfloat16>(call, args);
     default:
-        return launch_sweep(call, args, tiled_float, FLOAT_COLUMNS, FLOAT_THREADS,
+        return launch_sweep(call, args, args.tokens, tiled_float, FLOAT_COLUMNS, FLOAT_THREADS,
                             float_shared_bytes(largest_inner(args)));
     }
 }
