@@ -51,11 +51,12 @@
  *                                                      forward h8 | h16 | h32   backward h8 | h16
  *     each block adds up the states before its own          43.0 | 67.2 | 109          77.8 | 141
  *     a kernel adds them up, parts, 128 columns             42.0 | 64.2 | 109          74.7 | 138
+ *     states made from the last chunk to the first          40.9 | 63.1 | 108          74.1 | 138
  *
  * The kernel that adds up takes some 2 to 5 us, and 12 at forward h8 where its blocks may come
  * early: they crowd onto the multiprocessors that the states' sweep leaves free. It costs where
  * there is little to add: forward h16 n2048, with four segments, went from 27.5 to 29.6. Of forward
- * h8's 42 us the states take 11, from their end to the first state of the outputs' sweep it is 10,
+ * h8's 41 us the states take 11, from their end to the first state of the outputs' sweep it is 10,
  * the outputs take 15, and the launch 5; forward h32 is bound by memory, 368 MB, which alone
  * are 88.
  *

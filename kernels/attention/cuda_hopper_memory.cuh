@@ -88,6 +88,11 @@ template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_shape {
     /* Whether x and y leave a stage before z, by barriers of their own: measured to be of use with
      * these tiles, and to cost more than it brings with others. */
     static constexpr bool TILES_LEAVE = INNER != 128;
+    /* Whether a part of a segment is taken from its last chunk to its first, so that the sweep for
+     * outputs, which begins with the first, finds it in the L2. Weights then decay from chunk to
+     * chunk, for which float16 lacks the range. */
+    static constexpr bool BACKWARDS =
+        !OUTPUTS && STATE_TILES == 1 && std::is_same_v<T, __nv_bfloat16>;
 };
 
 template <typename T, int INNER, int OUTER, bool OUTPUTS> struct hopper_memory {
@@ -205,16 +210,17 @@ static __device__ __forceinline__ void load_tile(T *tile, const CUtensorMap *map
                  at.part.head, (int)at.part.s.batch);
 }
 
-/* Load a chunk into its stage, each tile as soon as there is room. */
+/* Load the block's `turn`th chunk into its stage, each tile as soon as there is room. */
 template <typename T, typename M>
 static __device__ __forceinline__ void load_chunk(const M &shared, const hopper_place &at,
-                                                  int chunk) {
+                                                  int turn) {
     using shape = typename M::shape;
     auto &tables = shared.tables();
-    const int stage = chunk % shape::STAGES, parity = (chunk / shape::STAGES - 1) & 1;
+    const int chunk = shape::BACKWARDS ? at.chunks - 1 - turn : turn;
+    const int stage = turn % shape::STAGES, parity = (turn / shape::STAGES - 1) & 1;
     barrier *const full = &tables.full[stage];
     const auto wait = [&](barrier *empty) {
-        if (chunk >= shape::STAGES)
+        if (turn >= shape::STAGES)
             barrier_wait(&empty[stage], parity);
     };
     wait(shape::TILES_LEAVE ? tables.empty_y : tables.empty);

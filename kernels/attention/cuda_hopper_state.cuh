@@ -202,13 +202,16 @@ static __device__ __forceinline__ auto weights_at(const M &shared, int power, in
         return make_float2(tables.decay[max(power, 0)], tables.decay[max(power + step, 0)]);
 }
 
-/* The table that weights_at() reads, entry `i`. */
-static __device__ __forceinline__ uint2 make_weight(decay_rate rate, int i, int step) {
-    const float left = decay_by(rate, (float)max(i - 1, 0));
-    const float right = decay_by(rate, (float)max(i - 1 + step, 0));
+static __device__ __forceinline__ uint2 split_weights(float left, float right) {
     const uint32_t high = pack_pair<__nv_bfloat16>(left, right);
     const float2 rounded = unpack_pair<__nv_bfloat16>(high);
     return make_uint2(high, pack_pair<__nv_bfloat16>(left - rounded.x, right - rounded.y));
+}
+
+/* The table that weights_at() reads, entry `i`. */
+static __device__ __forceinline__ uint2 make_weight(decay_rate rate, int i, int step) {
+    return split_weights(decay_by(rate, (float)max(i - 1, 0)),
+                         decay_by(rate, (float)max(i - 1 + step, 0)));
 }
 
 /* Of 64 tokens and a warp's 16 rows of S, (diag(w) Y)^T as As for four products. */
@@ -232,6 +235,20 @@ template <typename T, bool KEPT> struct lane_weights {
 #pragma unroll
             for (int i = 0; i < COUNT; i++)
                 kept[i] = read(shared, i);
+        }
+    }
+
+    /* For whole chunks with `passed` behind them, in bfloat16. */
+    template <typename M>
+    __device__ __forceinline__ void set_decayed(const M &shared, const hopper_place &at,
+                                                float passed) {
+        const float *decay = shared.tables().decay;
+        step = at.p->future ? 1 : -1;
+        first = at.p->future ? 1 : TILE - 1;
+#pragma unroll
+        for (int i = 0; i < COUNT; i++) {
+            const float *own = decay + first + step * (8 * i + lane_index() % 4 * 2);
+            kept[i] = split_weights(passed * own[0], passed * own[step]);
         }
     }
 
@@ -282,13 +299,15 @@ template <typename M> static __device__ __forceinline__ void pass_turn(int group
             signal_threads(BARRIER + 1 - group, THREADS);
 }
 
-/* S' from S and a chunk, with the chunk's parts of (diag(w) Y)^T. */
+/* S' from S and a chunk, with the chunk's parts of (diag(w) Y)^T; backwards, where S is behind the
+ * chunk, it does not decay. */
 template <typename T, typename M, typename S, int TILES>
 static __device__ __forceinline__ void advance(const M &shared, const hopper_place &at, S &state,
                                                int chunk, const weighted_part (&part)[TILES]) {
     const int stage = chunk % M::shape::STAGES, group = state.top / 64 / TILES;
     const uint64_t z = mn_major(shared.z(stage), PANEL_BYTES);
-    state.scale(shared.tables().decay[at.rows(chunk) - later_powers<T>(at)]);
+    if constexpr (!M::shape::BACKWARDS)
+        state.scale(shared.tables().decay[at.rows(chunk) - later_powers<T>(at)]);
     take_turn<M>(group, chunk == 0);
     wgmma_begin();
 #pragma unroll
@@ -314,7 +333,7 @@ static __device__ __forceinline__ void advance(const M &shared, const hopper_pla
 template <typename T, int INNER, int OUTER, bool OUTPUTS, typename M>
 static __device__ __forceinline__ void run_state(const M &shared, const hopper_place &at,
                                                  const sweep &args, const swept_product &swept,
-                                                 int warp) {
+                                                 decay_rate rate, int warp) {
     constexpr int TILES = M::shape::STATE_TILES;
     const product &p = *at.p;
     const segment &s = at.part.s;
@@ -330,13 +349,15 @@ static __device__ __forceinline__ void run_state(const M &shared, const hopper_p
         if (at.chunks > 0)
             publish<T, INNER>(shared, state, 0, s.tokens <= TILE);
     }
-    constexpr bool KEPT = TILES == 1;
+    constexpr bool KEPT = TILES == 1, BACKWARDS = M::shape::BACKWARDS;
     lane_weights<T, KEPT> weights;
-    if constexpr (KEPT)
+    if constexpr (KEPT && !BACKWARDS)
         weights.set(shared, at, at.rows(0));
     for (int chunk = 0; chunk < at.chunks; chunk++) {
         weighted_part part[TILES];
-        if (!KEPT || at.rows(chunk) < TILE)
+        if constexpr (BACKWARDS)
+            weights.set_decayed(shared, at, decay_by(rate, (float)(TILE * chunk)));
+        else if (!KEPT || at.rows(chunk) < TILE)
             weights.set(shared, at, at.rows(chunk));
         wait_for_chunk(shared, at, chunk);
         weigh<T>(shared, state, weights, chunk, part);

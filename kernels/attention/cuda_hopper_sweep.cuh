@@ -349,7 +349,7 @@ static __global__ void __launch_bounds__((hopper_shape<T, INNER, OUTER, OUTPUTS>
     if (warp >= outputs) {
         if constexpr (OUTPUTS)
             take_registers<shape::STATE_REGISTERS>();
-        run_state<T, INNER, OUTER, OUTPUTS>(shared, at, sweep.args, swept, warp - outputs);
+        run_state<T, INNER, OUTER, OUTPUTS>(shared, at, sweep.args, swept, rate, warp - outputs);
     } else if constexpr (OUTPUTS) {
         take_registers<shape::OUTPUT_REGISTERS>();
         if (at.part.s.tokens <= TILE)
