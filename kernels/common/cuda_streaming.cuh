@@ -12,6 +12,7 @@
 #ifndef TNL_KERNELS_COMMON_CUDA_STREAMING_CUH
 #define TNL_KERNELS_COMMON_CUDA_STREAMING_CUH
 
+#include "kernels/common/cuda_vectors.cuh"
 #include "kernels/common/hopper_rows.cuh"
 
 namespace streaming {
@@ -27,17 +28,9 @@ constexpr int LOADS = 8;     /* of 16 bytes of W, a lane's at a time; half with 
 template <typename T, int MATRICES, typename Output> struct arguments {
     matrix<const T> x, w[MATRICES];
     int rows, features, depth;
+    int share; /* features of a block */
     Output output;
 };
-
-/* 16 bytes that nobody will want again. */
-static __device__ __forceinline__ uint4 load_once(const void *from) {
-    uint4 words;
-    asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
-                 : "l"(from));
-    return words;
-}
 
 /* A lane's part of a chunk: of W rows g and g + 8 of each matrix, of X row g of each tile of 8. */
 template <int MATRICES, int ROW_TILES> struct chunk {
@@ -130,8 +123,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS_PER_MULTIPROCESSOR)
     kernel(const arguments<T, MATRICES, Output> at) {
     __shared__ exchange<MATRICES, ROW_TILES> shared;
     constexpr int DEPTH = chunk<MATRICES, ROW_TILES>::DEPTH;
-    const int begin = (int)((int64_t)at.features * blockIdx.x / gridDim.x);
-    const int end = (int)((int64_t)at.features * (blockIdx.x + 1) / gridDim.x);
+    const int begin = (int)blockIdx.x * at.share, end = min(begin + at.share, at.features);
     const int first_k = threadIdx.x / 32 * DEPTH;
 #ifdef TNL_HOPPER_CODE
     allow_next_kernel();
@@ -169,6 +161,8 @@ static_assert(THREADS == FEATURES * MOST_ROWS, "a thread for each of the sums");
 template <typename T, int MATRICES, typename Output>
 static tnl_status launch(const tnl_call *call, const tnl_tensor *x,
                          const tnl_tensor *const (&w)[MATRICES], const Output &output) {
+    if (x->shape[0] == 1)
+        return launch_vector<T>(call, x, w, output);
     if (hopper_rows::takes(call, x, w) && (MATRICES == 2 || x->shape[0] > ROWS_ALWAYS))
         return hopper_rows::launch<T>(call, x, w, output);
     arguments<T, MATRICES, Output> at = {.x = tnl_matrix_of<const T>(x),
@@ -179,10 +173,10 @@ static tnl_status launch(const tnl_call *call, const tnl_tensor *x,
     for (int i = 0; i < MATRICES; i++)
         at.w[i] = tnl_matrix_of<const T>(w[i]);
     const int most = call->context->multiprocessors * BLOCKS_PER_MULTIPROCESSOR;
-    const int blocks = at.features < most ? at.features : most;
+    at.share = (int)ceil_div(at.features, most);
     const auto run = at.rows <= 8 ? kernel<T, MATRICES, 1, Output> : kernel<T, MATRICES, 2, Output>;
-    return tnl_launch_overlapping(call, run, dim3((unsigned)blocks), THREADS, 0,
-                                  !rejects_device(call), at);
+    return tnl_launch_overlapping(call, run, dim3((unsigned)ceil_div(at.features, at.share)),
+                                  THREADS, 0, !rejects_device(call), at);
 }
 
 /* Why not, or NULL where these kernels take a product of x with matrices w. */
