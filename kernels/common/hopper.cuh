@@ -64,9 +64,10 @@ static inline bool tnl_allows_tensor_map(const tnl_tensor *t) {
 }
 
 /* The map of a 16-bit tensor of rank 2 to 4 whose boxes lie in shared memory as panels. Elements
- * outside are read as zero and not written. */
-static inline tnl_status tnl_make_tensor_map(const tnl_call *call, const tnl_tensor *t,
-                                             tensor_box box, CUtensorMap *map) {
+ * outside are read as zero and not written. `promotion`: how much at least L2 reads from memory. */
+static inline tnl_status
+tnl_make_tensor_map(const tnl_call *call, const tnl_tensor *t, tensor_box box, CUtensorMap *map,
+                    CUtensorMapL2promotion promotion = CU_TENSOR_MAP_L2_PROMOTION_L2_256B) {
     void *found = NULL; /* the driver's function that makes tensor maps */
     cudaDriverEntryPointQueryResult result;
     const tnl_status status =
@@ -83,14 +84,14 @@ static inline tnl_status tnl_make_tensor_map(const tnl_call *call, const tnl_ten
         if (i > 0)
             stride[i - 1] = (cuuint64_t)t->stride[last - i] * 2;
     }
-    const CUresult made =
-        encode ? encode(map,
-                        t->type == TNL_FLOAT16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
-                                               : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-                        (cuuint32_t)t->rank, t->data, size, stride, box.size, step,
-                        CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                        CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE)
-               : CUDA_ERROR_NOT_FOUND;
+    const CUresult made = encode
+                              ? encode(map,
+                                       t->type == TNL_FLOAT16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                                              : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+                                       (cuuint32_t)t->rank, t->data, size, stride, box.size, step,
+                                       CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                       promotion, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE)
+                              : CUDA_ERROR_NOT_FOUND;
     return made == CUDA_SUCCESS
                ? TNL_OK
                : tnl_fail(call->context, TNL_DEVICE_ERROR,
@@ -264,6 +265,11 @@ static __device__ __forceinline__ void tma_load_to(int ranks, void *shared, cons
 }
 
 /* ---- TMA ----------------------------------------------------------------------------------- */
+
+/* Have the map, a kernel's argument, read ahead of the first copy. */
+static __device__ __forceinline__ void prefetch_map(const CUtensorMap *map) {
+    asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
 
 /* Copy a box into shared memory; its bytes count on the barrier. Coordinates as in the map, the
  * last dimension first. */

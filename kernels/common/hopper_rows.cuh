@@ -5,15 +5,20 @@
  *
  * W is the left operand: the products are of 64 features (rows) by ROWS rows of X (columns). A
  * block has up to 128 features, 64 each of its two warpgroups, about as many as its share of the
- * device; another warp fetches. With one matrix and SPLIT 2 two blocks, a cluster, have twice the
- * features together and half of k each, which halves what is read of X; the second's sums are added
- * to the first's.
+ * device; another warp fetches. With 64 features and fewer the warpgroups share k, panel by panel,
+ * and the second's sums are added to the first's. With SPLIT 2 (and one matrix) it's two blocks, a
+ * cluster, that share k, and have twice the features together, which halves what is read of X.
  *
  * Shared memory:
- *     stages | the second block's sums, for the first | barriers
+ *     stages | the second half's sums, for the first | barriers
  * a stage: `panels` times (a panel of W's features of each matrix | a panel of ROWS rows of X).
  * Products read 64 rows from a panel of fewer features too; what lies behind it makes sums that
  * nobody looks at.
+ *
+ * On an H200, down for 16 rows, D = 4096 and g = 11264, cold, in microseconds: 26.3. With L2
+ * reading 256 bytes at least 27.7 to 28.7; with SPLIT 1 27.0; with SPLIT 4 33.5, since the last
+ * cluster of four finds no place until another has ended; with X multicast to two blocks
+ * instead 30.7.
  */
 #ifndef TNL_KERNELS_COMMON_HOPPER_ROWS_CUH
 #define TNL_KERNELS_COMMON_HOPPER_ROWS_CUH
@@ -25,8 +30,9 @@ namespace hopper_rows {
 constexpr int MOST_ROWS = 64;
 constexpr int WARPGROUP = 128, MULTIPLIERS = 2, THREADS = MULTIPLIERS * WARPGROUP + 32;
 constexpr int MOST_FEATURES = 64 * MULTIPLIERS;
-constexpr int STAGE_BYTES_LEAST = 32 << 10, STAGES_BYTES = 184 << 10, MOST_STAGES = 16;
-constexpr int FEW_FEATURES = 48; /* of a block: with fewer k is split */
+constexpr int STAGE_BYTES_LEAST = 32 << 10, STAGES_BYTES = 192 << 10, MOST_STAGES = 16;
+constexpr int FEW_FEATURES = 48;                   /* of a block: with fewer k is split */
+constexpr int SHARED_STAGE_BYTES_LEAST = 48 << 10; /* where warpgroups share k */
 
 template <int MATRICES, typename Output> struct arguments {
     CUtensorMap x, w[MATRICES];
@@ -40,12 +46,18 @@ template <int MATRICES, typename Output> struct arguments {
 /* The sums of a thread: of each matrix 64 features by ROWS rows of X, as C in mma.cuh. */
 template <int MATRICES, int ROWS> using sums = float[MATRICES][ROWS / 8][4];
 
-/* The second block's sums, for each row of X; products also read what lies there: see above. */
+/* The second half's sums, for each row of X; products also read what lies there: see above. */
 constexpr int EXCHANGE_ROW_BYTES = MOST_FEATURES * (int)sizeof(float);
 static_assert(16 * EXCHANGE_ROW_BYTES >= 63 * PANEL_ROW_BYTES, "as far as products read");
 
 template <int MATRICES, int ROWS> static __host__ __device__ int panel_bytes(int features) {
     return (MATRICES * features + ROWS) * PANEL_ROW_BYTES;
+}
+
+/* Whether a block's warpgroups share k. All the features are then one tile to each block. */
+template <int SPLIT, int MATRICES, typename Output>
+static __host__ __device__ bool shared_by_warpgroups(const arguments<MATRICES, Output> &at) {
+    return SPLIT == 1 && at.features_of_block <= 64;
 }
 
 #ifdef TNL_HOPPER_CODE
@@ -88,25 +100,32 @@ static __device__ void fetch(const arguments<MATRICES, Output> &at, stage_ring &
     }
 }
 
+/* What a warpgroup multiplies: so many panels of a stage, from the first on, which lies so many
+ * bytes into it, `step` bytes apart, and of them W from this feature of the block on. */
+struct part {
+    int panels, first, step, feature;
+};
+
 template <typename T, int MATRICES, int ROWS, typename Output>
-static __device__ __forceinline__ void multiply(sums<MATRICES, ROWS> &c,
-                                                const arguments<MATRICES, Output> &at,
-                                                stage_ring &ring, const share &of, int multiplier) {
+static __device__ __forceinline__ void
+multiply(sums<MATRICES, ROWS> &c, const arguments<MATRICES, Output> &at, stage_ring &ring,
+         const share &of, const part &mine) {
     const int w_bytes = at.features_of_block * PANEL_ROW_BYTES;
     for (int i = of.begin; i < of.end; i++, ring.advance()) {
-        const unsigned char *from = ring.stage();
+        const unsigned char *from = ring.stage() + mine.first;
         barrier_wait(&ring.full[ring.slot], ring.parity);
         wgmma_begin();
-        for (int panel = 0; panel < at.panels; panel++) {
+#pragma unroll 1 /* or the compiler fences each copy */
+        for (int panel = 0; panel < mine.panels; panel++) {
             const uint64_t x = k_major(from + MATRICES * w_bytes);
 #pragma unroll
             for (int j = 0; j < MATRICES; j++) {
-                const uint64_t w = k_major(from + j * w_bytes + multiplier * 64 * PANEL_ROW_BYTES);
+                const uint64_t w = k_major(from + j * w_bytes + mine.feature * PANEL_ROW_BYTES);
 #pragma unroll
                 for (int step = 0; step < PANEL_COLUMNS / 16; step++)
                     wgmma<T, false>(c[j], further(w, 32 * step), further(x, 32 * step), true);
             }
-            from += MATRICES * w_bytes + ROWS * PANEL_ROW_BYTES;
+            from += mine.step;
         }
         wgmma_commit();
         wgmma_wait<0>();
@@ -118,21 +137,31 @@ static __device__ __forceinline__ void multiply(sums<MATRICES, ROWS> &c,
         pin(c[j]);
 }
 
-/* The first block's threads add the sums of the second's of the same number. */
-template <int ROWS>
-static __device__ __forceinline__ void exchange(sums<1, ROWS> &c, float *shared, int rank) {
-    float *const flat = &c[0][0][0];
-    constexpr int COUNT = sizeof c / sizeof(float);
-    if (rank == 1 && threadIdx.x < MULTIPLIERS * WARPGROUP)
+/* The first half's threads, the first warpgroup's or (SPLIT 2) the first block's, add the sums of
+ * the second's of the same number. */
+template <int SPLIT, int MATRICES, int ROWS>
+static __device__ __forceinline__ void exchange(sums<MATRICES, ROWS> &c, float *shared, int half) {
+    constexpr int COUNT = sizeof c / sizeof(float), THREADS_OF_HALF = SPLIT * WARPGROUP;
+    static_assert(COUNT * THREADS_OF_HALF * sizeof(float) <= ROWS * EXCHANGE_ROW_BYTES, "all fit");
+    float *const flat = &c[0][0][0], *const mine = shared + threadIdx.x % THREADS_OF_HALF;
+    const bool multiplies = threadIdx.x < MULTIPLIERS * WARPGROUP;
+    if (multiplies && half == 1)
 #pragma unroll
         for (int i = 0; i < COUNT; i++)
-            store_at(&shared[i * MULTIPLIERS * WARPGROUP + threadIdx.x], 0, flat[i]);
-    cluster_sync();
-    if (rank == 0 && threadIdx.x < MULTIPLIERS * WARPGROUP)
+            if (SPLIT == 1)
+                mine[i * THREADS_OF_HALF] = flat[i];
+            else
+                store_at(&mine[i * THREADS_OF_HALF], 0, flat[i]);
+    if (SPLIT == 1)
+        __syncthreads();
+    else
+        cluster_sync();
+    if (multiplies && half == 0)
 #pragma unroll
         for (int i = 0; i < COUNT; i++)
-            flat[i] += shared[i * MULTIPLIERS * WARPGROUP + threadIdx.x];
-    cluster_sync();
+            flat[i] += mine[i * THREADS_OF_HALF];
+    if (SPLIT == 2)
+        cluster_sync();
 }
 
 template <int MATRICES, int ROWS, typename Output>
@@ -164,14 +193,22 @@ __global__ void TNL_CLUSTER(SPLIT) __launch_bounds__(THREADS, 1)
     kernel(const __grid_constant__ arguments<MATRICES, Output> at) {
 #ifdef TNL_HOPPER_CODE
     extern __shared__ __align__(1024) unsigned char shared[];
-    const int warp = threadIdx.x / 32, rank = SPLIT == 1 ? 0 : cluster_rank();
+    const int warp = threadIdx.x / 32, group = warp / 4, rank = SPLIT == 1 ? 0 : cluster_rank();
     float *const others = (float *)(shared + STAGES_BYTES);
     barrier *const barriers = (barrier *)(shared + STAGES_BYTES + ROWS * EXCHANGE_ROW_BYTES);
-    stage_ring ring = {shared, barriers, barriers + MOST_STAGES, at.stages,
-                       at.panels * panel_bytes<MATRICES, ROWS>(at.features_of_block)};
-    const int multipliers = at.features_of_block > 64 ? 2 : 1;
+    const int bytes = panel_bytes<MATRICES, ROWS>(at.features_of_block);
+    stage_ring ring = {shared, barriers, barriers + MOST_STAGES, at.stages, at.panels * bytes};
+    const bool many = at.features_of_block > 64, shares_k = shared_by_warpgroups<SPLIT>(at);
+    const int multipliers = many || shares_k ? 2 : 1;
+    const part mine = shares_k ? part{at.panels / 2, group * bytes, 2 * bytes, 0}
+                               : part{at.panels, 0, bytes, 64 * group};
     if (SPLIT == 2)
         cluster_announce();
+    if (warp == MULTIPLIERS * WARPGROUP / 32 && threadIdx.x % 32 == 0) {
+        prefetch_map(&at.x);
+        for (int i = 0; i < MATRICES; i++)
+            prefetch_map(&at.w[i]);
+    }
     if (threadIdx.x == 0) {
         for (int i = 0; i < at.stages; i++) {
             barrier_init(&ring.full[i], 1);
@@ -193,12 +230,12 @@ __global__ void TNL_CLUSTER(SPLIT) __launch_bounds__(THREADS, 1)
             if (threadIdx.x % 32 == 0)
                 fetch<MATRICES, ROWS>(at, ring, of);
             __syncwarp();
-        } else if (warp < multipliers * WARPGROUP / 32) {
-            multiply<T, MATRICES, ROWS>(c, at, ring, of, warp / 4);
+        } else if (group < multipliers) {
+            multiply<T, MATRICES, ROWS>(c, at, ring, of, mine);
         }
-        if constexpr (SPLIT == 2)
-            exchange<ROWS>(c, others, rank);
-        if (rank == 0 && warp < multipliers * WARPGROUP / 32)
+        if (SPLIT == 2 || shares_k)
+            exchange<SPLIT, MATRICES, ROWS>(c, others, SPLIT == 2 ? rank : group);
+        if (rank == 0 && group < (many ? 2 : 1))
             write<MATRICES, ROWS>(c, at, of.feature);
     }
 #endif
@@ -212,14 +249,19 @@ static tnl_status launch_kernel(const tnl_call *call, const tnl_tensor *x,
     const int64_t share = ceil_div(ceil_div(at->features, clusters), 8) * 8;
     at->features_of_block = (int)(share < MOST_FEATURES ? share : MOST_FEATURES);
     const int bytes = panel_bytes<MATRICES, ROWS>(at->features_of_block);
-    at->panels = (int)ceil_div(STAGE_BYTES_LEAST, bytes);
+    if (shared_by_warpgroups<SPLIT>(*at))
+        at->panels = (int)ceil_div(SHARED_STAGE_BYTES_LEAST, 2 * bytes) * 2;
+    else
+        at->panels = (int)ceil_div(STAGE_BYTES_LEAST, bytes);
     at->stages = STAGES_BYTES / (at->panels * bytes);
     at->stages = at->stages < MOST_STAGES ? at->stages : MOST_STAGES;
     at->steps = (int)ceil_div(x->shape[1], at->panels * PANEL_COLUMNS);
-    tnl_status status = tnl_make_tensor_map(call, x, {{PANEL_COLUMNS, (uint32_t)ROWS}}, &at->x);
+    constexpr CUtensorMapL2promotion PROMOTION = CU_TENSOR_MAP_L2_PROMOTION_L2_128B;
+    tnl_status status =
+        tnl_make_tensor_map(call, x, {{PANEL_COLUMNS, (uint32_t)ROWS}}, &at->x, PROMOTION);
     for (int i = 0; i < MATRICES && status == TNL_OK; i++)
         status = tnl_make_tensor_map(call, w[i], {{PANEL_COLUMNS, (uint32_t)at->features_of_block}},
-                                     &at->w[i]);
+                                     &at->w[i], PROMOTION);
     if (status != TNL_OK)
         return status;
     const int64_t tiles = ceil_div(at->features, at->features_of_block);
@@ -230,6 +272,16 @@ static tnl_status launch_kernel(const tnl_call *call, const tnl_tensor *x,
                                   THREADS, SHARED, true, *at);
 }
 
+template <typename T, int MATRICES, int ROWS, typename Output>
+static tnl_status launch_rows(const tnl_call *call, const tnl_tensor *x,
+                              const tnl_tensor *const (&w)[MATRICES],
+                              arguments<MATRICES, Output> *at) {
+    constexpr int SPLIT = MATRICES == 1 ? 2 : 1;
+    return at->features < FEW_FEATURES * call->context->multiprocessors
+               ? launch_kernel<T, MATRICES, ROWS, SPLIT>(call, x, w, at)
+               : launch_kernel<T, MATRICES, ROWS, 1>(call, x, w, at);
+}
+
 template <typename T, int MATRICES, typename Output>
 static tnl_status launch(const tnl_call *call, const tnl_tensor *x,
                          const tnl_tensor *const (&w)[MATRICES], const Output &output) {
@@ -237,13 +289,8 @@ static tnl_status launch(const tnl_call *call, const tnl_tensor *x,
     at.rows = (int)x->shape[0];
     at.features = (int)w[0]->shape[0];
     at.output = output;
-    constexpr int SPLIT = MATRICES == 1 ? 2 : 1;
-    const bool split = at.features < FEW_FEATURES * call->context->multiprocessors;
-    if (at.rows <= 16)
-        return split ? launch_kernel<T, MATRICES, 16, SPLIT>(call, x, w, &at)
-                     : launch_kernel<T, MATRICES, 16, 1>(call, x, w, &at);
-    return split ? launch_kernel<T, MATRICES, 64, SPLIT>(call, x, w, &at)
-                 : launch_kernel<T, MATRICES, 64, 1>(call, x, w, &at);
+    return at.rows <= 16 ? launch_rows<T, MATRICES, 16>(call, x, w, &at)
+                         : launch_rows<T, MATRICES, 64>(call, x, w, &at);
 }
 
 /* Whether these kernels take a product of x with matrices w. */
