@@ -1,6 +1,6 @@
 /*
- * The mixing round of a decode step: Algorithm 2 of q, k and v. A warp has STATE_COLUMNS columns of
- * a head's state, which it asks for before q, k and v have come.
+ * The mixing round of a decode step: Algorithm 2 of q, k and v. A block has columns of the heads'
+ * states, a warp STATE_ROWS rows of them, which it asks for long before q, k and v have come.
  */
 #ifndef TNL_MODEL_STEP_MIX_CUH
 #define TNL_MODEL_STEP_MIX_CUH
@@ -10,126 +10,149 @@
 
 namespace step {
 
-constexpr int STATE_COLUMNS = 8; /* of a warp: 32 bytes */
-constexpr int STATE_ROWS = 16;   /* of a warp at a time, two lanes each */
-constexpr int STATE_HELD = 8;    /* times as many are in flight */
+/* A warp's part of STATE_COLUMNS columns of a head's state, for row b of x: a lane has four columns
+ * of a row. With LRPE the state has two parts of d rows, one for the cosines and one for the sines,
+ * of which the second is asked for late. */
+struct part_of_state {
+    float4 held;
+    float *state; /* NULL: none */
+    float slope;
+    int b, row, column; /* of all heads' */
+};
 
-/* One row of the state: S <- decay S + k v, o += q S. */
+static __device__ __forceinline__ part_of_state ask_for_state(const arguments &at,
+                                                              const tnl_step_layer &layer, int b,
+                                                              int column) {
+    const int d = at.shape.hidden / at.shape.heads, parts = layer.theta ? 2 : 1;
+    const int lane = threadIdx.x % 32, row = (int)threadIdx.x / 32 * STATE_ROWS + lane / 2;
+    const int head = column / d, slot = max(at.slots[b], 0);
+    part_of_state mine = {};
+    if (row >= d)
+        return mine;
+    const int64_t first = ((int64_t)slot * at.shape.heads + head) * parts * d + row;
+    mine.b = b;
+    mine.row = head * d + row;
+    mine.column = column + lane % 2 * 4;
+    mine.state = layer.state + first * d + mine.column % d;
+    mine.held = *(const float4 *)mine.state;
+    mine.slope = layer.slope[head];
+    return mine;
+}
+
+/* A row of the state: S <- decay S + k v, o += q S. */
 static __device__ __forceinline__ void step_row(float4 &s, float decay, float q, float k,
-                                                const float (&v)[4], float (&o)[4]) {
-    s.x = fmaf(decay, s.x, k * v[0]);
-    s.y = fmaf(decay, s.y, k * v[1]);
-    s.z = fmaf(decay, s.z, k * v[2]);
-    s.w = fmaf(decay, s.w, k * v[3]);
+                                                const float2 (&v)[2], float (&o)[4]) {
+    s.x = fmaf(decay, s.x, k * v[0].x);
+    s.y = fmaf(decay, s.y, k * v[0].y);
+    s.z = fmaf(decay, s.z, k * v[1].x);
+    s.w = fmaf(decay, s.w, k * v[1].y);
     o[0] = fmaf(q, s.x, o[0]);
     o[1] = fmaf(q, s.y, o[1]);
     o[2] = fmaf(q, s.z, o[2]);
     o[3] = fmaf(q, s.w, o[3]);
 }
 
-/* A lane's channels of q or k, 2 lane + 64 i and the one behind it, after swish. */
-struct channels {
-    float at[2][2];
+/* That of the pair which the lane's row is. */
+static __device__ __forceinline__ float of_row(unsigned pair) {
+    const float2 both = unpack_pair<bf16>(pair);
+    return threadIdx.x / 2 % 2 ? both.y : both.x;
+}
 
-    __device__ __forceinline__ void activate(float a, float b, float c, float d) {
-        at[0][0] = swish<bf16>(a);
-        at[0][1] = swish<bf16>(b);
-        at[1][0] = swish<bf16>(c);
-        at[1][1] = swish<bf16>(d);
+/* The sums over a warp's rows: lanes 8 i and 8 i + 1 have those of columns i and 4 + i. */
+static __device__ __forceinline__ float sum_rows(const float (&o)[4]) {
+    const bool high = threadIdx.x & 16, odd = threadIdx.x & 8;
+    float a = high ? o[2] : o[0], b = high ? o[3] : o[1];
+    a += __shfl_xor_sync(0xffffffffu, high ? o[0] : o[2], 16);
+    b += __shfl_xor_sync(0xffffffffu, high ? o[1] : o[3], 16);
+    float sum = (odd ? b : a) + __shfl_xor_sync(0xffffffffu, odd ? a : b, 8);
+    sum += __shfl_xor_sync(0xffffffffu, sum, 4);
+    return sum + __shfl_xor_sync(0xffffffffu, sum, 2);
+}
+
+/* The step of a part that was asked for, once q, k and v are there; its warp's sums of o. */
+static __device__ __forceinline__ float mix(const arguments &at, const float *theta,
+                                            part_of_state &mine, unsigned flag) {
+    float o[4] = {};
+    if (mine.state) {
+        const int hidden = at.shape.hidden, d = hidden / at.shape.heads;
+        const word *words = at.qkvu + mine.b * 2 * hidden;
+        const bool stores = at.slots[mine.b] >= 0;
+        float4 second = make_float4(0, 0, 0, 0);
+        rotation by = {1, 0};
+        if (theta) {
+            second = *(const float4 *)(mine.state + d * d);
+            by = rotate(theta[mine.row], (double)at.positions[mine.b]);
+        }
+        const exchange::words in =
+            exchange::wait(words + mine.row / 2, words + (hidden + mine.row) / 2,
+                           words + (2 * hidden + mine.column) / 2, flag);
+        const float q = swish<bf16>(of_row(in.first)), k = swish<bf16>(of_row(in.second));
+        const float2 v[2] = {unpack_pair<bf16>(in.pair.x), unpack_pair<bf16>(in.pair.y)};
+        const float decay = expf(-mine.slope);
+        step_row(mine.held, decay, q * by.cosine, k * by.cosine, v, o);
+        if (stores)
+            *(float4 *)mine.state = mine.held;
+        if (theta) {
+            step_row(second, decay, q * by.sine, k * by.sine, v, o);
+            if (stores)
+                *(float4 *)(mine.state + d * d) = second;
+        }
     }
-    /* That of the lane's row in step j of the state, lane / 2 + STATE_ROWS j. */
-    __device__ __forceinline__ float of_row(int j) const {
-        const int lane = threadIdx.x % 32, from = lane / 4 + 8 * (j % 4);
-        const float even = __shfl_sync(0xffffffffu, at[j / 4][0], from);
-        const float odd = __shfl_sync(0xffffffffu, at[j / 4][1], from);
-        return lane / 2 % 2 ? odd : even;
+    return sum_rows(o);
+}
+
+/* The mixing of a block's columns, PARTS of the state at a time; the first are asked for early. */
+template <int ROWS> struct mixing {
+    static constexpr int PARTS = 2 / ROWS; /* as registers allow */
+    const arguments &at;
+    board<ROWS> &shared;
+    const tnl_step_layer *layer; /* the next, in shared memory */
+    part_of_state part[PARTS];
+    int groups, tasks;
+
+    __device__ __forceinline__ mixing(const arguments &given, board<ROWS> &with,
+                                      const tnl_step_layer *first)
+        : at(given), shared(with), layer(first), groups(with.columns.count()),
+          tasks(ROWS * groups) {}
+    __device__ __forceinline__ int row_of(int task) const {
+        return task / groups;
+    }
+    __device__ __forceinline__ int column_of(int task) const {
+        return (shared.columns.begin + task % groups) * STATE_COLUMNS;
+    }
+
+    /* For the parts from task number `first` on. */
+    __device__ __forceinline__ void ask(int first) {
+#pragma unroll
+        for (int i = 0; i < PARTS; i++)
+            if (first + i < tasks)
+                part[i] = ask_for_state(at, *layer, row_of(first + i), column_of(first + i));
+    }
+
+    /* The warp's sums, as those of so many lines. */
+    __device__ __forceinline__ void run(int side, unsigned flag) {
+        const int lane = threadIdx.x % 32;
+        for (int first = 0; first < tasks; first += PARTS) {
+            if (first > 0)
+                ask(first);
+#pragma unroll
+            for (int i = 0; i < PARTS; i++) {
+                const int task = first + i, column = lane % 2 * 4 + lane / 8;
+                if (task >= tasks)
+                    continue;
+                const float sum = mix(at, layer->theta, part[i], flag);
+                if (lane % 8 < 2)
+                    shared.sums[side][0][task * STATE_COLUMNS + column][threadIdx.x / 32] = sum;
+            }
+        }
+        layer++;
+    }
+    /* Line i of these, once all have been put together. */
+    __device__ __forceinline__ word *place_of(int line) const {
+        const int task = line / STATE_COLUMNS;
+        return at.o + (row_of(task) * at.shape.hidden + column_of(task) + line % STATE_COLUMNS) / 2;
     }
 };
-
-/* LRPE's factors of the lane's channels, cosines or sines. */
-static __device__ __forceinline__ void turn(channels &q, channels &k, const channels &q_in,
-                                            const channels &k_in, const float *theta, int d,
-                                            double t, bool sines) {
-#pragma unroll 1
-    for (int i = 0; i < 4; i++) {
-        const int channel = 2 * (int)(threadIdx.x % 32) + i / 2 * 64 + i % 2;
-        const rotation by = rotate(channel < d ? theta[channel] : 0, t);
-        const float factor = sines ? by.sine : by.cosine;
-#pragma unroll
-        for (int j = 0; j < 4; j++) /* registers have no index */
-            if (i == j) {
-                q.at[j / 2][j % 2] = q_in.at[j / 2][j % 2] * factor;
-                k.at[j / 2][j % 2] = k_in.at[j / 2][j % 2] * factor;
-            }
-    }
-}
-
-/* Eight columns of a head's state, from `column` on; two lanes a row. With LRPE the state has two
- * parts of d rows, one for the cosines and one for the sines. */
-static __device__ __forceinline__ void mix(const arguments &at, const tnl_step_layer &layer, int b,
-                                           int head, int column, unsigned flag) {
-    const int d = at.shape.hidden / at.shape.heads, parts = layer.theta ? 2 : 1;
-    const int lane = threadIdx.x % 32, mine = column + lane % 2 * 4, slot = at.slots[b];
-    const word *words = at.qkvu + b * 4 * at.shape.hidden + head * d;
-    const float decay = expf(-layer.slope[head]);
-    const int64_t first = ((int64_t)max(slot, 0) * at.shape.heads + head) * parts * d;
-    float *state = layer.state + (first + lane / 2) * d + mine;
-    channels q_in, k_in;
-    float v[4], o[4] = {};
-    for (int part = 0; part < parts; part++, state += d * d) {
-        float4 held[STATE_HELD];
-#pragma unroll
-        for (int j = 0; j < STATE_HELD; j++)
-            if (lane / 2 + j * STATE_ROWS < d)
-                held[j] = *(const float4 *)(state + j * STATE_ROWS * d);
-        if (part == 0) {
-            const int channel = 2 * lane, hidden = at.shape.hidden;
-            const word *q0 = channel < d ? words + channel : NULL;
-            const word *q1 = channel + 64 < d ? words + channel + 64 : NULL;
-            const word *v0 = words + 2 * hidden + mine;
-            const exchange::pairs<6> asked = {
-                {q0, q1, q0 ? q0 + hidden : NULL, q1 ? q1 + hidden : NULL, v0, v0 + 2}};
-            float come[12];
-            asked.wait(flag, come);
-            q_in.activate(come[0], come[1], come[2], come[3]);
-            k_in.activate(come[4], come[5], come[6], come[7]);
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                v[i] = come[8 + i];
-        }
-        channels q = q_in, k = k_in;
-        if (layer.theta)
-            turn(q, k, q_in, k_in, layer.theta + head * d, d, (double)at.positions[b], part);
-#pragma unroll
-        for (int j = 0; j < STATE_HELD; j++) {
-            const float q_row = q.of_row(j), k_row = k.of_row(j);
-            if (lane / 2 + j * STATE_ROWS >= d)
-                continue;
-            step_row(held[j], decay, q_row, k_row, v, o);
-            if (slot >= 0)
-                *(float4 *)(state + j * STATE_ROWS * d) = held[j];
-        }
-    }
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-#pragma unroll
-        for (int distance = 2; distance < 32; distance *= 2)
-            o[i] += __shfl_xor_sync(0xffffffffu, o[i], distance);
-        if (lane < 2)
-            exchange::put(at.o + b * at.shape.hidden + head * d + mine + i, o[i], flag);
-    }
-}
-
-template <int ROWS>
-static __device__ __forceinline__ void mix_all(const arguments &at, int layer, unsigned flag) {
-    const int groups = at.shape.hidden / STATE_COLUMNS; /* of a token */
-    const int d = at.shape.hidden / at.shape.heads;
-    const int first = (int)(threadIdx.x / 32 * gridDim.x + blockIdx.x);
-    for (int task = first; task < ROWS * groups; task += WARPS * (int)gridDim.x) {
-        const int column = task % groups * STATE_COLUMNS;
-        mix(at, at.layers[layer], task / groups, column / d, column % d, flag);
-    }
-}
 
 } // namespace step
 

@@ -1,6 +1,7 @@
 /*
- * What the rounds of a decode step work on: the kernel's arguments, and the rows of x that a block
- * makes for itself of the values that the round before has handed on.
+ * What the rounds of a decode step work on: the kernel's arguments, a block's shared memory, and
+ * the rows of x, of which a warp makes for itself the columns that it multiplies, of the values
+ * that the round before has handed on.
  */
 #ifndef TNL_MODEL_STEP_OPERAND_CUH
 #define TNL_MODEL_STEP_OPERAND_CUH
@@ -11,9 +12,9 @@
 namespace step {
 
 using exchange::word;
-using bf16 = __nv_bfloat16;
 
-constexpr int BATCH = 4; /* pairs of words that a thread waits for at a time */
+constexpr int STATE_COLUMNS = 8;
+constexpr int STATE_ROWS = 16; /* of a warp */
 
 struct arguments {
     struct shape shape;
@@ -28,87 +29,86 @@ struct arguments {
     int ring_slots;
 };
 
-/* ---- a block's x --------------------------------------------------------------------------- */
+/* ---- shared memory -------------------------------------------------------------------------- */
 
-/* The rows of x of a round, where they are, and the squares of what the norm is of. */
-template <int ROWS> struct operand {
-    bf16 *x;
-    float (*squares)[COMPUTING]; /* each thread's */
-    int stride;
-
-    __device__ __forceinline__ void store(int b, int column, float first, float second) const {
-        *(__nv_bfloat162 *)(x + b * stride + column) = __floats2bfloat162_rn(first, second);
-    }
-    __device__ __forceinline__ void keep(int b, float square) const {
-        squares[b][threadIdx.x] = square;
-    }
-    /* The norm's factor of this lane's row, threadIdx.x % 8, after a barrier. */
-    __device__ __forceinline__ float factor(int width) const {
-        const int lane = threadIdx.x % 32;
-        float mine = 0;
-#pragma unroll
-        for (int b = 0; b < ROWS; b++) {
-            float sum = 0;
-#pragma unroll
-            for (int i = 0; i < WARPS; i++)
-                sum += squares[b][i * 32 + lane];
-            sum = warp_sum(sum);
-            mine = lane % 8 == b ? sum : mine;
-        }
-        return rsqrtf(mine / (float)width + (float)TNL_DEFAULT_EPS);
-    }
+/* What of it has the same size for all models. Sums have two places by turns, so that a turn needs
+ * one barrier of the block. */
+template <int ROWS> struct board {
+    float sums[2][ROWS][TURN][WARPS];  /* of each warp's columns */
+    float squares[2][ROWS][2 * WARPS]; /* of what the norm is of */
+    share product[HEAD + 1], columns;  /* columns: of the state, by STATE_COLUMNS */
 };
+
+/* The rows of x, of o, and of the block's part of the stream. */
+struct operands {
+    bf16 *x, *o;
+    float *stream;
+    int x_stride, o_stride, stream_stride;
+};
+
+/* ---- x -------------------------------------------------------------------------------------- */
 
 static __device__ __forceinline__ const bf16 *embedding_of(const arguments &at, int b) {
     return at.embedding + (int64_t)max(at.tokens[b], 0) * at.shape.width;
 }
 
+/* The first of a lane's four columns in a segment. */
+static __device__ __forceinline__ int lane_column() {
+    return 4 * (int)threadIdx.x;
+}
+
 template <int ROWS>
 static __device__ __forceinline__ void fill_from_embedding(const arguments &at,
-                                                           const operand<ROWS> &to) {
+                                                           const operands &to) {
     for (int b = 0; b < ROWS; b++) {
         const bf16 *from = embedding_of(at, b);
-        float square = 0;
-        for (int i = 2 * threadIdx.x; i < at.shape.width; i += 2 * COMPUTING) {
-            const float2 two = __bfloat1622float2(*(const __nv_bfloat162 *)(from + i));
-            const float first = at.scale * two.x, second = at.scale * two.y;
-            to.store(b, i, first, second);
-            square = fmaf(first, first, fmaf(second, second, square));
+        for (int i = lane_column(); i < at.shape.width; i += SEGMENT) {
+            const uint2 four = *(const uint2 *)(from + i);
+            const float2 low = unpack_pair<bf16>(four.x), high = unpack_pair<bf16>(four.y);
+            *(uint2 *)(to.x + b * to.x_stride + i) =
+                make_uint2(pack_pair<bf16>(at.scale * low.x, at.scale * low.y),
+                           pack_pair<bf16>(at.scale * high.x, at.scale * high.y));
         }
-        to.keep(b, square);
     }
 }
 
-/* x = the words; GATED: times those of `gates`, the norm being that of the words alone. */
+static __device__ __forceinline__ unsigned multiply_pairs(unsigned a, unsigned b) {
+    const float2 x = unpack_pair<bf16>(a), y = unpack_pair<bf16>(b);
+    return pack_pair<bf16>(x.x * y.x, x.y * y.y);
+}
+
+/* x = the values; GATED: o is, and x is o times those of `gates`. */
 template <bool GATED, int ROWS>
 static __device__ __forceinline__ void fill_from(const word *words, const word *gates,
                                                  int gates_stride, int columns, unsigned flag,
-                                                 const operand<ROWS> &to) {
-    constexpr int EACH = GATED ? BATCH / 2 : BATCH;
-    for (int b = 0; b < ROWS; b++, words += columns, gates += gates_stride) {
-        float square = 0;
-        for (int first = 2 * threadIdx.x; first < columns; first += 2 * COMPUTING * EACH) {
-            exchange::pairs<BATCH> asked;
-            float value[2 * BATCH];
+                                                 const operands &to) {
+    constexpr int EACH = GATED ? 2 : 1;
+    constexpr int BATCH = GATED || ROWS > 1 ? 2 : 3; /* segments that are waited for at a time */
+    for (int first = lane_column(); first < columns; first += BATCH * SEGMENT) {
+        exchange::pairs<ROWS * BATCH * EACH> asked;
+        uint2 values[ROWS * BATCH * EACH];
 #pragma unroll
-            for (int i = 0; i < EACH; i++) {
-                const int column = first + i * 2 * COMPUTING;
-                asked.at[i] = column < columns ? words + column : NULL;
-                if (GATED)
-                    asked.at[EACH + i] = column < columns ? gates + column : NULL;
-            }
-            asked.wait(flag, value);
-#pragma unroll
-            for (int i = 0; i < EACH; i++) {
-                const int column = first + i * 2 * COMPUTING, gate = 2 * (EACH + i);
-                const float x = value[2 * i], y = value[2 * i + 1];
-                if (column < columns)
-                    to.store(b, column, GATED ? x * value[gate] : x,
-                             GATED ? y * value[gate + 1] : y);
-                square = fmaf(x, x, fmaf(y, y, square));
-            }
+        for (int i = 0; i < ROWS * BATCH; i++) {
+            const int b = i / BATCH, column = first + i % BATCH * SEGMENT;
+            asked.at[EACH * i] = column < columns ? words + (b * columns + column) / 2 : NULL;
+            if (GATED)
+                asked.at[EACH * i + 1] =
+                    column < columns ? gates + (b * gates_stride + column) / 2 : NULL;
         }
-        to.keep(b, square);
+        asked.wait(flag, values);
+#pragma unroll
+        for (int i = 0; i < ROWS * BATCH; i++) {
+            const int b = i / BATCH, column = first + i % BATCH * SEGMENT;
+            if (column >= columns)
+                continue;
+            uint2 x = values[EACH * i];
+            if (GATED) {
+                *(uint2 *)(to.o + b * to.o_stride + column) = x;
+                x.x = multiply_pairs(x.x, values[EACH * i + 1].x);
+                x.y = multiply_pairs(x.y, values[EACH * i + 1].y);
+            }
+            *(uint2 *)(to.x + b * to.x_stride + column) = x;
+        }
     }
 }
 

@@ -7,16 +7,13 @@
 #ifndef TNL_KERNELS_COMMON_BULK_CUH
 #define TNL_KERNELS_COMMON_BULK_CUH
 
-#include "kernels/common/cuda.cuh"
+#include "kernels/common/mma.cuh"
 
-static __device__ __forceinline__ unsigned shared_address(const void *at) {
-    return (unsigned)__cvta_generic_to_shared(at);
-}
-
-/* A barrier that one thread arrives at, by bulk_expect(). */
-static __device__ __forceinline__ void bulk_barrier_init(uint64_t *barrier) {
+/* A barrier whose phases end with so many arrivals, of bulk_expect() or bulk_arrive(). */
+static __device__ __forceinline__ void bulk_barrier_init(uint64_t *barrier, unsigned arrivals = 1) {
 #if __CUDA_ARCH__ >= 900
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(barrier))
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
+                 "r"(arrivals)
                  : "memory");
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
@@ -39,22 +36,6 @@ static __device__ __forceinline__ void bulk_arrive(uint64_t *barrier) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
                  : "memory");
 #endif
-}
-
-/* Whether a phase has ended. */
-static __device__ __forceinline__ bool bulk_test(uint64_t *barrier, unsigned parity) {
-    unsigned done = 1;
-#if __CUDA_ARCH__ >= 900
-    asm volatile("{\n"
-                 ".reg .pred p;\n"
-                 "mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n"
-                 "selp.u32 %0, 1, 0, p;\n"
-                 "}"
-                 : "=r"(done)
-                 : "r"(shared_address(barrier)), "r"(parity)
-                 : "memory");
-#endif
-    return done != 0;
 }
 
 /* Wait for the end of a phase: 0 for the first, 1 for the second, and so on by turns. */
