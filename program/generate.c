@@ -20,7 +20,7 @@ typedef struct run_state {
     opened o;
     tokenizer *tokenizer; /* NULL: ids are printed */
     int32_t *tokens;      /* the prompt's, and those made so far */
-    int64_t prompt_count, made_count, most;
+    int64_t prompt_count, made_count;
     size_t shown; /* bytes of their text that need not be written any more */
     int32_t eos;
     bool failed;  /* to show a token */
@@ -36,7 +36,7 @@ static bool is_complete(const char *text, size_t length) {
 }
 
 /* The text has grown: `write` what was not there before. What ends within a character waits, unless
- * it is the last. */
+ * no more is to come. */
 static bool show_text(run_state *r, bool write, bool last) {
     char *text = tokenizer_decode(r->tokenizer, r->tokens, r->prompt_count + r->made_count);
     if (!text) {
@@ -54,10 +54,10 @@ static bool show_text(run_state *r, bool write, bool last) {
 }
 
 /* The last token: its id, or its text. */
-static bool show(run_state *r, bool last) {
+static bool show(run_state *r) {
     bool shown = true;
     if (r->tokenizer)
-        shown = show_text(r, true, last);
+        shown = show_text(r, true, false);
     else
         printf("%s%d", r->made_count > 1 ? " " : "",
                r->tokens[r->prompt_count + r->made_count - 1]);
@@ -87,7 +87,7 @@ static int take(void *user, int64_t step, const int32_t *token) {
     if (*token == r->eos)
         return 1;
     r->tokens[r->prompt_count + r->made_count++] = *token;
-    r->failed = !show(r, r->made_count == r->most);
+    r->failed = !show(r);
     return r->failed;
 }
 
@@ -102,7 +102,9 @@ static bool make_tokens(run_state *r, const settings *s) {
                                 .stop = r->eos,
                                 .give = take,
                                 .user = r};
-    return (tnl_state_generate(r->o.state, 1, &slot, &how) == TNL_OK || blame(&r->o)) && !r->failed;
+    if (tnl_state_generate(r->o.state, 1, &slot, &how) != TNL_OK)
+        return blame(&r->o);
+    return !r->failed && (!r->tokenizer || show_text(r, true, true));
 }
 
 static bool generate(run_state *r, const settings *s) {
@@ -159,7 +161,6 @@ static bool set_up(run_state *r, const settings *s, const char *directory) {
     if (!open_tokenizer(r, s, directory) || !open_all(&r->o, directory, s->where, &options))
         return false;
     r->eos = s->ignore_eos ? -1 : tnl_model_config(r->o.model)->eos;
-    r->most = s->count;
     return true;
 }
 
