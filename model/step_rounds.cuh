@@ -127,7 +127,6 @@ template <int ROWS> struct rounds {
         const int depth = depth_of(at.shape, product);
         const int segments = (depth + SEGMENT - 1) / SEGMENT;
         const int pieces = (turn.lines() + LINES - 1) / LINES * segments;
-        fragment x; /* the same for all pieces where there is but one segment */
         sums c = {};
         int line = 0, at_load = 0, at_multiply = 0;
         for (int piece = 0; piece < pieces; piece += HELD) {
@@ -148,8 +147,8 @@ template <int ROWS> struct rounds {
 #pragma unroll
             for (int i = 0; i < HELD; i++)
                 if (piece + i < pieces) {
-                    if (segments > 1 || line == 0)
-                        x.load<ROWS>(to.x + at_multiply, to.x_stride, depth - at_multiply);
+                    fragment x;
+                    x.load<ROWS>(to.x + at_multiply, to.x_stride, depth - at_multiply);
                     held[i].multiply(x, c);
                     at_multiply += SEGMENT;
                     if (at_multiply >= depth) {
@@ -201,16 +200,15 @@ template <int ROWS> struct rounds {
 
     __device__ __forceinline__ void run(unsigned flag) {
         begin_stream();
-        round now = {0, QKVU};
-        do {
-            if (now.product == QKVU)
-                state.ask(0);
-            multiply(now.product, now.layer == 0, flag);
-            if (now.product == QKVU)
-                mix(flag);
-            if (now.product == DOWN)
-                flag += 2;
-        } while (now.next(at.shape.layers));
+        for (int layer = 0; layer < at.shape.layers; layer++, flag += 2) {
+            state.ask(0);
+            multiply(QKVU, layer == 0, flag);
+            mix(flag);
+            multiply(OUT, false, flag);
+            multiply(GATE, false, flag);
+            multiply(DOWN, false, flag);
+        }
+        multiply(HEAD, false, flag);
     }
 };
 
