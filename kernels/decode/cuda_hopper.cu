@@ -69,7 +69,7 @@ __global__ void __launch_bounds__(STEP_THREADS)
                   &arrived[warp]);
 
     const step_factors factors = factors_of<false>(input.slope, input.t);
-    input.template activate<false>(shape.step, factors, thread, STEP_THREADS, q, k);
+    input.activate(shape.step, factors, thread, STEP_THREADS, q, k);
     float v[LANE_COLUMNS], o[LANE_COLUMNS] = {};
 #pragma unroll
     for (int w = 0; w < LANE_COLUMNS; w++)

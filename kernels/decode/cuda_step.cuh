@@ -5,13 +5,12 @@
  *
  * A block has some columns of S, W (16 bytes) for each threadIdx.x, and all of its rows, every
  * blockDim.y-th of them for each threadIdx.y; a thread has STEP_ROWS of them in flight. The first
- * are asked for before q and k are made, but after what these are made from. Few tokens have a
- * kernel of their own for states of whole blocks, STEP_COLUMNS threads wide, where the first rows
- * are all (ONCE): a short program, since its instructions come from memory too. Shared memory:
+ * are asked for before q and k are made, but after what these are made from. Shared memory:
  *
  *     q[f] | k[f] | sums[warps][blockDim.x W]
  *
- * q and k after their activation, times their factors; the warps' sums for o.
+ * q and k after their activation, times their factors; the warps' sums for o. Few tokens have a
+ * kernel of their own, a shorter one, since its instructions come from memory too.
  */
 #ifndef TNL_DECODE_CUDA_STEP_CUH
 #define TNL_DECODE_CUDA_STEP_CUH
@@ -22,6 +21,9 @@
 /* The rows that a thread has in flight, and the blocks of a multiprocessor: more of these are worth
  * more than more of those. */
 enum { STEP_THREADS = 256, STEP_ROWS = 4, STEP_BLOCKS = 5, STEP_COLUMNS = 8 };
+
+/* few_tokens_kernel(): its threads, the rows of a state, and the elements of a pack. */
+constexpr int FEW_THREADS = 128, FEW_ROWS = FEW_THREADS, FEW_PACK = 4;
 
 /* q and k of a call whose f is larger would not fit in shared memory. */
 enum { STEP_LARGEST_F = 4096 };
@@ -91,13 +93,12 @@ template <bool ROTATED, typename T> struct step_input {
         }
     }
 
-    /* Into shared memory, by `threads` threads of which this is the i-th; ONCE: no fewer than d. */
-    template <bool ONCE>
+    /* Into shared memory, by `threads` threads of which this is the i-th. */
     __device__ __forceinline__ void activate(const step_shape &shape, const step_factors &factors,
                                              int i, int threads, float *q_out, float *k_out) const {
 #pragma unroll 1
         for (int c = i; c < shape.d; c += threads) {
-            const bool first = ONCE || c == i;
+            const bool first = c == i;
             const float from_q = swish<T>(to_float(first ? first_q : q[c]));
             const float from_k = swish<T>(to_float(first ? first_k : k[c]));
             rotation by = {1, 0};
@@ -108,8 +109,6 @@ template <bool ROTATED, typename T> struct step_input {
             }
             q_out[c] = factors.shrinkage * (from_q * by.cosine);
             k_out[c] = factors.growth * (from_k * by.cosine);
-            if (ONCE)
-                break;
         }
     }
 };
@@ -117,7 +116,7 @@ template <bool ROTATED, typename T> struct step_input {
 /* o of the block's columns, from first on: the sum over the block's threads, `lanes` of which have
  * W columns each, one after another, and those behind them the same columns again. The lanes of a
  * warp that have the same columns add up theirs first; sums: [warps][lanes W]. */
-template <int W, typename T, bool ONCE = false>
+template <int W, typename T>
 static __device__ __forceinline__ void add_up(float (&o)[W], float *sums, int lanes, int first,
                                               int e, int thread, int threads, T *to) {
     const int columns = lanes * W, lane = thread % 32, warp = thread / 32;
@@ -138,23 +137,19 @@ static __device__ __forceinline__ void add_up(float (&o)[W], float *sums, int la
             sum += sums[y * columns + c];
         if (first + c < e)
             to[first + c] = from_float<T>(sum);
-        if (ONCE)
-            break;
     }
 }
 
 /* Block (tile, head, token). */
-template <bool ORIGIN, bool ROTATED, typename T, int W, bool ONCE>
-static __global__ void __launch_bounds__(STEP_THREADS,
-                                         ORIGIN || ONCE ? STEP_BLOCKS - 1 : STEP_BLOCKS)
+template <bool ORIGIN, bool ROTATED, typename T, int W>
+static __global__ void __launch_bounds__(STEP_THREADS, ORIGIN ? STEP_BLOCKS - 1 : STEP_BLOCKS)
     step_kernel(const step_tensors<T> tensors, const step_shape shape) {
     extern __shared__ float shared[];
     float *q = shared, *k = q + shape.f, *sums = k + shape.f;
 
     await_previous();
     const unsigned token = blockIdx.z, head = blockIdx.y;
-    const int lanes = ONCE ? STEP_COLUMNS : (int)blockDim.x;
-    const int distance = ONCE ? STEP_THREADS / STEP_COLUMNS : (int)blockDim.y;
+    const int lanes = (int)blockDim.x, distance = (int)blockDim.y;
     const int thread = (int)threadIdx.y * lanes + (int)threadIdx.x, threads = lanes * distance;
     const int64_t slot = tensors.slots ? tensors.slots[token] : (int64_t)token;
     if (slot < 0)
@@ -162,14 +157,12 @@ static __global__ void __launch_bounds__(STEP_THREADS,
     const step_input<ROTATED, T> input(tensors, shape, token, head, thread);
     const int first_column = (int)blockIdx.x * lanes * W;
     const int column = first_column + (int)threadIdx.x * W;
-    const int rows = ONCE ? STEP_ROWS * distance : column < shape.e ? shape.f : 0;
-    pack<T, W> v_in = {};
-    if constexpr (ONCE)
-        v_in = *(const pack<T, W> *)(tensors.v.at(token, head) + column);
+    const int rows = column < shape.e ? shape.f : 0;
+    T v_in[W] = {};
 #pragma unroll
     for (int w = 0; w < W; w++)
-        if (!ONCE && rows)
-            v_in.at[w] = tensors.v.at(token, head)[column + w];
+        if (rows)
+            v_in[w] = tensors.v.at(token, head)[column + w];
     float *state =
         tensors.state.data + slot * tensors.state.slot + head * tensors.state.head + column;
 
@@ -179,22 +172,22 @@ static __global__ void __launch_bounds__(STEP_THREADS,
     int at = (int)threadIdx.y * (int)tensors.state.row;
 #pragma unroll
     for (int j = 0; j < STEP_ROWS; j++)
-        if (ONCE || (int)threadIdx.y + j * distance < rows)
+        if ((int)threadIdx.y + j * distance < rows)
             held[j] = *(const elements *)(state + at + j * hop);
 
     const step_factors factors = factors_of<ORIGIN>(input.slope, input.t);
-    input.template activate<ONCE>(shape, factors, thread, threads, q, k);
+    input.activate(shape, factors, thread, threads, q, k);
     float v[W], o[W] = {};
 #pragma unroll
     for (int w = 0; w < W; w++)
-        v[w] = to_float(v_in.at[w]);
+        v[w] = to_float(v_in[w]);
     __syncthreads();
 
-    for (int first = (int)threadIdx.y; ONCE || first < rows; first += STEP_ROWS * distance) {
+    for (int first = (int)threadIdx.y; first < rows; first += STEP_ROWS * distance) {
 #pragma unroll
         for (int j = 0; j < STEP_ROWS; j++) {
             const int row = first + j * distance;
-            if (!ONCE && row >= rows)
+            if (row >= rows)
                 break;
 #pragma unroll
             for (int w = 0; w < W; w++) {
@@ -202,17 +195,72 @@ static __global__ void __launch_bounds__(STEP_THREADS,
                 o[w] = fmaf(q[row], held[j].at[w], o[w]);
             }
             *(elements *)(state + at) = held[j];
-            if (!ONCE && row + STEP_ROWS * distance < rows)
+            if (row + STEP_ROWS * distance < rows)
                 held[j] = *(const elements *)(state + at + STEP_ROWS * hop);
             at += hop;
             asm volatile("" : "+r"(at)); /* one place that moves on, not one for each j */
         }
-        if (ONCE)
-            break;
     }
 
-    add_up<W, T, ONCE>(o, sums, lanes, first_column, shape.e, thread, threads,
-                       tensors.o.at(token, head));
+    add_up<W, T>(o, sums, lanes, first_column, shape.e, thread, threads, tensors.o.at(token, head));
+}
+
+/* The same for few tokens and states of FEW_ROWS rows, whose parts are whole blocks. The threads
+ * that share STEP_COLUMNS packs of a row have as many rows, one after another: each makes q and k
+ * for one of them, and gives these to the others. */
+template <bool ORIGIN, bool ROTATED, typename T>
+static __global__ void __launch_bounds__(FEW_THREADS)
+    few_tokens_kernel(const step_tensors<T> tensors, const step_shape shape) {
+    constexpr int W = FEW_PACK, COLUMNS = STEP_COLUMNS * W;
+    using elements = pack<float, W>;
+    __shared__ float sums[FEW_THREADS / 32 * COLUMNS];
+
+    await_previous();
+    const unsigned token = blockIdx.z, head = blockIdx.y;
+    const int64_t slot = tensors.slots ? tensors.slots[token] : (int64_t)token;
+    if (slot < 0)
+        return;
+    const unsigned row = threadIdx.x, lane = row % STEP_COLUMNS, d = (unsigned)shape.d;
+    const unsigned of_sine = ROTATED && row >= d, channel = of_sine ? row - d : row;
+    const T q_in = tensors.q.at(token, head)[channel], k_in = tensors.k.at(token, head)[channel];
+    const float theta = ROTATED ? tensors.theta[head * tensors.theta_stride + channel] : 0;
+    const int64_t t = tensors.positions ? tensors.positions[token] : 0;
+    const float slope = tensors.slope[head];
+    const unsigned first_column = blockIdx.x * COLUMNS, column = first_column + lane * W;
+    const pack<T, W> v_in = *(const pack<T, W> *)(tensors.v.at(token, head) + column);
+    const int hop = (int)tensors.state.row;
+    float *state = tensors.state.data + slot * tensors.state.slot + head * tensors.state.head +
+                   ((int)(row - lane) * hop + (int)column);
+    elements held[STEP_COLUMNS];
+#pragma unroll
+    for (int j = 0; j < STEP_COLUMNS; j++)
+        held[j] = *(const elements *)(state + j * hop);
+
+    const step_factors factors = factors_of<ORIGIN>(slope, t);
+    float decay = factors.decay;
+    asm volatile("" : "+f"(decay)); /* now, while the state is on its way */
+    float own_q = factors.shrinkage * swish<T>(to_float(q_in));
+    float own_k = factors.growth * swish<T>(to_float(k_in));
+    if (ROTATED) {
+        const rotation by = rotate(theta, (double)t);
+        own_q *= of_sine ? by.sine : by.cosine;
+        own_k *= of_sine ? by.sine : by.cosine;
+    }
+    float o[W] = {};
+#pragma unroll
+    for (int j = 0; j < STEP_COLUMNS; j++) {
+        const float q = __shfl_sync(0xffffffffu, own_q, j, STEP_COLUMNS);
+        const float k = __shfl_sync(0xffffffffu, own_k, j, STEP_COLUMNS);
+#pragma unroll
+        for (int w = 0; w < W; w++) {
+            held[j].at[w] = fmaf(decay, held[j].at[w], k * to_float(v_in.at[w]));
+            o[w] = fmaf(q, held[j].at[w], o[w]);
+        }
+        *(elements *)(state + j * hop) = held[j];
+    }
+
+    add_up<W>(o, sums, STEP_COLUMNS, (int)first_column, shape.e, (int)threadIdx.x, FEW_THREADS,
+              tensors.o.at(token, head));
 }
 
 /* ---- launching ------------------------------------------------------------------------------ */
@@ -221,21 +269,21 @@ template <typename T> static head_view<T> head_view_of(const tnl_tensor *t) {
     return {(T *)t->data, t->stride[0], t->stride[1]};
 }
 
-/* Whether a state is what the kernel with ONCE is for, in packs of 4. */
-static bool is_once(const tnl_call *call) {
-    return call->dim[DIM_F] == STEP_ROWS * STEP_THREADS / STEP_COLUMNS &&
-           call->dim[DIM_E] % (4 * STEP_COLUMNS) == 0 &&
+/* Whether few_tokens_kernel() takes the states. */
+static bool takes_few_tokens(const tnl_call *call) {
+    return call->dim[DIM_F] == FEW_ROWS && call->dim[DIM_E] % (STEP_COLUMNS * FEW_PACK) == 0 &&
+           tnl_allows_16_bytes(&call->tensor[DECODE_STATE]) &&
            tnl_allows_16_bytes(&call->tensor[DECODE_V]);
 }
 
 /* Threads along the columns: 16, so that a row's 256 bytes are read at once; 8, and more blocks,
- * where the multiprocessors have room for more blocks than there would be, twice as many with ONCE,
- * or a row is short. */
+ * where the multiprocessors have room for more blocks than there would be, twice as many of
+ * few_tokens_kernel(), or a row is short. */
 static unsigned columns_of_block(const tnl_call *call, int width_of_pack) {
     const int64_t packs = ceil_div(call->dim[DIM_E], width_of_pack);
     const int64_t blocks = call->dim[DIM_B] * call->dim[DIM_H] * ceil_div(packs, 2 * STEP_COLUMNS);
-    const int64_t few = (width_of_pack == 4 && is_once(call) ? 2 : 1) * STEP_BLOCKS *
-                        call->context->multiprocessors;
+    const int64_t few =
+        (takes_few_tokens(call) ? 2 : 1) * STEP_BLOCKS * call->context->multiprocessors;
     return packs <= STEP_COLUMNS || blocks < few ? STEP_COLUMNS : 2 * STEP_COLUMNS;
 }
 
@@ -267,13 +315,14 @@ static dim3 step_grid(const tnl_call *call, unsigned columns) {
 template <bool ORIGIN, bool ROTATED, typename T, int W>
 static tnl_status run_step(const tnl_call *call) {
     const unsigned x = columns_of_block(call, W);
+    if (x == STEP_COLUMNS && takes_few_tokens(call))
+        return tnl_launch(call, few_tokens_kernel<ORIGIN, ROTATED, T>,
+                          step_grid(call, STEP_COLUMNS * FEW_PACK), dim3(FEW_THREADS), 0,
+                          step_tensors_of<T>(call), step_shape_of(call));
     const size_t floats = 2 * (size_t)call->dim[DIM_F] + STEP_THREADS / 32 * x * W;
-    auto kernel = step_kernel<ORIGIN, ROTATED, T, W, false>;
-    if constexpr (W == 4)
-        if (x == STEP_COLUMNS && is_once(call))
-            kernel = step_kernel<ORIGIN, ROTATED, T, W, true>;
-    return tnl_launch(call, kernel, step_grid(call, x * W), dim3(x, STEP_THREADS / x),
-                      sizeof(float) * floats, step_tensors_of<T>(call), step_shape_of(call));
+    return tnl_launch(call, step_kernel<ORIGIN, ROTATED, T, W>, step_grid(call, x * W),
+                      dim3(x, STEP_THREADS / x), sizeof(float) * floats, step_tensors_of<T>(call),
+                      step_shape_of(call));
 }
 
 template <bool ORIGIN> static tnl_status launch_step(const tnl_call *call) {
