@@ -10,7 +10,7 @@
 
 namespace {
 
-/* third: dresidual_out (data NULL where it is absent) or u. */
+/* third: dresidual_out or u. */
 template <typename T> struct backward_tensors { matrix<T> x, dy, third, dx, du; };
 
 /* Where a thread holds many packs, three rows of them leave room for half as many threads; so do
@@ -21,53 +21,54 @@ constexpr unsigned most_threads = HELD < NORM_MOST_HELD || (KIND == NORM_PLAIN &
                                       ? NORM_MOST_THREADS
                                       : NORM_MOST_THREADS / 2;
 
-template <norm_kind KIND, typename T, int W, int HELD, bool EDGES, bool CLUSTER>
+template <norm_kind KIND, typename T, int W, int HELD, bool EDGES, int SPLIT>
 __global__ void __launch_bounds__(most_threads<KIND, T, HELD, EDGES>)
     backward_kernel(const backward_tensors<T> tensors, const norm_shape shape) {
     using elements = pack<T, W>;
-    const norm_place<CLUSTER> place;
+    const norm_place<SPLIT> place;
     const int64_t row = place.row;
+    __shared__ norm_exchange<2, SPLIT> exchange;
     await_previous();
-    const bool has_third =
-        KIND == NORM_GATE || (KIND == NORM_RESIDUAL && tensors.third.data != nullptr);
+    constexpr bool HAS_THIRD = KIND != NORM_PLAIN;
     const T *x = tensors.x.row(row), *dy = tensors.dy.row(row), *third = tensors.third.row(row);
     T *dx = tensors.dx.row(row), *du = tensors.du.row(row);
-    const norm_cut<T, W, EDGES> cut(x, row < shape.m, shape.width);
+    const norm_cut<T, W, EDGES> cut(x, place.exists(shape), shape.width);
     const int64_t edge = cut.edge(place.thread);
 
     float sum[2] = {0, 0}; /* of x^2, of x g */
     auto take = [&]<int N>(const pack<T, N> &xs, const pack<T, N> &dys, const pack<T, N> &thirds) {
-        float squares = 0, products = 0;
+        float value[N], g[N], gate[N], squares = 0, products = 0;
+        widen(xs, value);
+        widen(dys, g);
+        widen(thirds, gate);
 #pragma unroll
         for (int w = 0; w < N; w++) {
-            const float value = to_float(xs.at[w]);
-            float g = to_float(dys.at[w]);
             if (KIND == NORM_GATE)
-                g *= to_float(thirds.at[w]);
-            squares = fmaf(value, value, squares);
-            products = fmaf(value, g, products);
+                g[w] *= gate[w];
+            squares = fmaf(value[w], value[w], squares);
+            products = fmaf(value[w], g[w], products);
         }
         sum[0] += squares;
         sum[1] += products;
     };
 
     elements held[HELD], held_dy[HELD], held_third[HELD];
-    pack<T, 1> edge_x, edge_dy, edge_third = {};
+    pack<T, 1> edge_x, edge_dy, edge_third;
 #pragma unroll
     for (int j = 0; j < HELD; j++) {
         const unsigned i = place.thread + j * place.threads;
-        held_third[j] = {};
         if (i < cut.packs) {
             held[j] = load_whole<W>(x + cut.at(i));
             held_dy[j] = load_whole<W>(dy + cut.at(i));
-            if (has_third)
+            if (HAS_THIRD)
                 held_third[j] = load_whole<W>(third + cut.at(i));
         }
     }
+    exchange.open(place);
     if (edge >= 0) {
         edge_x = load_whole<1>(x + edge);
         edge_dy = load_whole<1>(dy + edge);
-        if (has_third)
+        if (HAS_THIRD)
             edge_third = load_whole<1>(third + edge);
         take(edge_x, edge_dy, edge_third);
     }
@@ -87,25 +88,25 @@ __global__ void __launch_bounds__(most_threads<KIND, T, HELD, EDGES>)
         stay_packed(held_dy[j]);
         stay_packed(held_third[j]);
     }
-    if constexpr (CLUSTER)
-        cluster_row_sums(sum, place);
-    else
-        row_sums(sum);
+    row_sums(sum, place, exchange);
     const norm_scale<T> r = norm_scale_of<T>(sum[0], shape);
-    const float mean = r.high * (sum[1] * (float)shape.inverse_width); /* of n g */
+    const float mean = r.high * (sum[1] * shape.inverse_width); /* of n g */
     auto give = [&]<int N>(int64_t at, const pack<T, N> &xs, const pack<T, N> &dys,
                            const pack<T, N> &thirds) {
         pack<T, N> dxs, dus;
+        float value[N], gradient[N], given[N];
+        widen(xs, value);
+        widen(dys, gradient);
+        widen(thirds, given);
 #pragma unroll
         for (int w = 0; w < N; w++) {
-            const float n = r.times(to_float(xs.at[w])), gradient = to_float(dys.at[w]);
-            const float given = to_float(thirds.at[w]);
-            const float g = KIND == NORM_GATE ? gradient * given : gradient;
+            const float n = r.times(value[w]);
+            const float g = KIND == NORM_GATE ? gradient[w] * given[w] : gradient[w];
             float out = r.times(fmaf(-n, mean, g));
             if (KIND == NORM_RESIDUAL)
-                out += given;
+                out += given[w];
             dxs.at[w] = from_float<T>(out);
-            dus.at[w] = from_float<T>(n * gradient);
+            dus.at[w] = from_float<T>(n * gradient[w]);
         }
         store_whole(dx + at, dxs);
         if (KIND == NORM_GATE)
@@ -119,15 +120,7 @@ __global__ void __launch_bounds__(most_threads<KIND, T, HELD, EDGES>)
             give(cut.at(place.thread + j * place.threads), held[j], held_dy[j], held_third[j]);
     for (unsigned i = rest; i < cut.packs; i += place.threads)
         give(cut.at(i), load_whole<W>(x + cut.at(i)), load_whole<W>(dy + cut.at(i)),
-             has_third ? load_whole<W>(third + cut.at(i)) : elements{});
-}
-
-template <norm_kind KIND, typename T, int W, int HELD, bool EDGES, bool CLUSTER = false>
-tnl_status run(const tnl_call *call, const backward_tensors<T> &tensors,
-               const norm_layout &layout) {
-    return tnl_launch_clusters(call, backward_kernel<KIND, T, W, HELD, EDGES, CLUSTER>,
-                               layout.cluster, layout.blocks, layout.block, 0, tensors,
-                               shape_of(call));
+             HAS_THIRD ? load_whole<W>(third + cut.at(i)) : elements{});
 }
 
 /* The kernel for the tensors of that index; those that KIND does not have are not looked at. */
@@ -136,24 +129,18 @@ tnl_status launch(const tnl_call *call, int x, int dy, int third, int dx, int du
     const tnl_tensor *tensor = call->tensor;
     return tnl_with_type(call, [&](auto type) {
         using T = decltype(type);
-        constexpr int W = pack<T>::size;
         const backward_tensors<T> tensors = {
             tnl_matrix_of<T>(&tensor[x]), tnl_matrix_of<T>(&tensor[dy]),
             tnl_matrix_of<T>(&tensor[third]), tnl_matrix_of<T>(&tensor[dx]),
             tnl_matrix_of<T>(&tensor[du])};
         const int all[] = {x, dy, third, dx, du};
-        const norm_layout layout =
-            norm_layout_of<T>(call, all, 5, most_threads<KIND, T, NORM_MOST_HELD, false>,
-                              most_threads<KIND, T, NORM_MOST_HELD, true>);
-        if (layout.cluster > 1)
-            return run<KIND, T, W, 1, false, true>(call, tensors, layout);
-        if (layout.width == 1)
-            return run<KIND, T, 1, NORM_MOST_HELD, false>(call, tensors, layout);
-        if (layout.edges)
-            return run<KIND, T, W, NORM_MOST_HELD, true>(call, tensors, layout);
-        return norm_with_held(layout.held, [&](auto held) {
-            return run<KIND, T, W, held.value, false>(call, tensors, layout);
-        });
+        return norm_dispatch<T>(
+            call, all, KIND == NORM_PLAIN ? 2 : 3, most_threads<KIND, T, NORM_MOST_HELD, false>,
+            most_threads<KIND, T, NORM_MOST_HELD, true>, [&](auto form, norm_grid grid) {
+                return tnl_launch_clusters(
+                    call, backward_kernel<KIND, T, form.W, form.HELD, form.EDGES, form.SPLIT>,
+                    form.SPLIT, grid.blocks, grid.block, 0, tensors, shape_of(call));
+            });
     });
 }
 
@@ -161,9 +148,13 @@ tnl_status backward(const tnl_call *call) {
     return launch<NORM_PLAIN>(call, NORM_BWD_X, NORM_BWD_DY, NORM_BWD_DY, NORM_BWD_DX, NORM_BWD_DX);
 }
 
+/* Without dresidual_out it is the plain one. */
 tnl_status residual_backward(const tnl_call *call) {
-    return launch<NORM_RESIDUAL>(call, RES_BWD_RESIDUAL_OUT, RES_BWD_DY, RES_BWD_DRESIDUAL_OUT,
-                                 RES_BWD_DX, RES_BWD_DX);
+    return call->tensor[RES_BWD_DRESIDUAL_OUT].data
+               ? launch<NORM_RESIDUAL>(call, RES_BWD_RESIDUAL_OUT, RES_BWD_DY,
+                                       RES_BWD_DRESIDUAL_OUT, RES_BWD_DX, RES_BWD_DX)
+               : launch<NORM_PLAIN>(call, RES_BWD_RESIDUAL_OUT, RES_BWD_DY, RES_BWD_DY, RES_BWD_DX,
+                                    RES_BWD_DX);
 }
 
 tnl_status gate_backward(const tnl_call *call) {

@@ -16,33 +16,40 @@ template <norm_kind KIND, bool EDGES>
 constexpr unsigned most_threads =
     KIND == NORM_RESIDUAL &&EDGES ? NORM_MOST_THREADS / 2 : NORM_MOST_THREADS;
 
-template <norm_kind KIND, typename T, int W, int HELD, bool EDGES, bool CLUSTER>
+template <norm_kind KIND, typename T, int W, int HELD, bool EDGES, int SPLIT>
 __global__ void __launch_bounds__(most_threads<KIND, EDGES>)
     forward_kernel(const forward_tensors<T> tensors, const norm_shape shape) {
     using elements = pack<T, W>;
-    const norm_place<CLUSTER> place;
+    const norm_place<SPLIT> place;
     const int64_t row = place.row;
+    __shared__ norm_exchange<1, SPLIT> exchange;
     await_previous();
     const T *x = tensors.x.row(row), *other = tensors.other.row(row);
     T *sum = tensors.sum.row(row), *y = tensors.y.row(row);
-    const norm_cut<T, W, EDGES> cut(x, row < shape.m, shape.width);
+    const norm_cut<T, W, EDGES> cut(x, place.exists(shape), shape.width);
     const int64_t edge = cut.edge(place.thread);
 
     float squares[1] = {0};
-    /* Element w of what is normalised. */
-    auto element = [](const auto &value, const auto &second, int w) {
-        const float first = to_float(value.at[w]);
-        return KIND == NORM_RESIDUAL ? first + to_float(second.at[w]) : first;
+    /* What is normalised. */
+    auto elements_of = []<int N>(const pack<T, N> &value, const pack<T, N> &second, float(&z)[N]) {
+        widen(value, z);
+        if constexpr (KIND == NORM_RESIDUAL) {
+            float more[N];
+            widen(second, more);
+#pragma unroll
+            for (int w = 0; w < N; w++)
+                z[w] += more[w];
+        }
     };
     /* What lies at an element comes in: its squares are summed, and the residual's sum written. */
     auto take = [&]<int N>(int64_t at, const pack<T, N> &value, const pack<T, N> &second) {
         pack<T, N> rounded;
-        float part = 0;
+        float z[N], part = 0;
+        elements_of(value, second, z);
 #pragma unroll
         for (int w = 0; w < N; w++) {
-            const float z = element(value, second, w);
-            rounded.at[w] = from_float<T>(z);
-            part = fmaf(z, z, part);
+            rounded.at[w] = from_float<T>(z[w]);
+            part = fmaf(z[w], z[w], part);
         }
         if (KIND == NORM_RESIDUAL)
             store_whole(sum + at, rounded);
@@ -60,6 +67,7 @@ __global__ void __launch_bounds__(most_threads<KIND, EDGES>)
                 second[j] = load_whole<W>(other + cut.at(i));
         }
     }
+    exchange.open(place);
     if (edge >= 0) {
         held_edge = load_whole<1>(x + edge);
         second_edge = load_whole<1>(other + edge);
@@ -81,17 +89,17 @@ __global__ void __launch_bounds__(most_threads<KIND, EDGES>)
         stay_packed(held[j]);
         stay_packed(second[j]);
     }
-    if constexpr (CLUSTER)
-        cluster_row_sums(squares, place);
-    else
-        row_sums(squares);
+    row_sums(squares, place, exchange);
     const norm_scale<T> r = norm_scale_of<T>(squares[0], shape);
     auto give = [&]<int N>(int64_t at, const pack<T, N> &value, const pack<T, N> &second) {
         pack<T, N> out;
+        float z[N], gate[N];
+        elements_of(value, second, z);
+        widen(second, gate);
 #pragma unroll
         for (int w = 0; w < N; w++) {
-            const float norm = r.times(element(value, second, w));
-            out.at[w] = from_float<T>(KIND == NORM_GATE ? norm * to_float(second.at[w]) : norm);
+            const float norm = r.times(z[w]);
+            out.at[w] = from_float<T>(KIND == NORM_GATE ? norm * gate[w] : norm);
         }
         store_whole(y + at, out);
     };
@@ -110,35 +118,23 @@ __global__ void __launch_bounds__(most_threads<KIND, EDGES>)
     }
 }
 
-template <norm_kind KIND, typename T, int W, int HELD, bool EDGES, bool CLUSTER = false>
-tnl_status run(const tnl_call *call, const forward_tensors<T> &tensors, const norm_layout &layout) {
-    return tnl_launch_clusters(call, forward_kernel<KIND, T, W, HELD, EDGES, CLUSTER>,
-                               layout.cluster, layout.blocks, layout.block, 0, tensors,
-                               shape_of(call));
-}
-
 /* The kernel for the tensors of that index; those that KIND does not have are not looked at. */
 template <norm_kind KIND>
 tnl_status launch(const tnl_call *call, int x, int other, int sum, int y) {
     const tnl_tensor *tensor = call->tensor;
     return tnl_with_type(call, [&](auto type) {
         using T = decltype(type);
-        constexpr int W = pack<T>::size;
         const forward_tensors<T> tensors = {
             tnl_matrix_of<T>(&tensor[x]), tnl_matrix_of<T>(&tensor[other]),
             tnl_matrix_of<T>(&tensor[sum]), tnl_matrix_of<T>(&tensor[y])};
         const int all[] = {x, other, sum, y};
-        const norm_layout layout =
-            norm_layout_of<T>(call, all, 4, NORM_MOST_THREADS, most_threads<KIND, true>);
-        if (layout.cluster > 1)
-            return run<KIND, T, W, 1, false, true>(call, tensors, layout);
-        if (layout.width == 1)
-            return run<KIND, T, 1, NORM_MOST_HELD, false>(call, tensors, layout);
-        if (layout.edges)
-            return run<KIND, T, W, NORM_MOST_HELD, true>(call, tensors, layout);
-        return norm_with_held(layout.held, [&](auto held) {
-            return run<KIND, T, W, held.value, false>(call, tensors, layout);
-        });
+        return norm_dispatch<T>(
+            call, all, KIND == NORM_PLAIN ? 1 : 2, NORM_MOST_THREADS, most_threads<KIND, true>,
+            [&](auto form, norm_grid grid) {
+                return tnl_launch_clusters(
+                    call, forward_kernel<KIND, T, form.W, form.HELD, form.EDGES, form.SPLIT>,
+                    form.SPLIT, grid.blocks, grid.block, 0, tensors, shape_of(call));
+            });
     });
 }
 

@@ -6,10 +6,10 @@
  * before the first is used. What a row has beyond that, where no block has enough threads for it,
  * is read a second time.
  *
- * Few rows want every row on many threads with little to do each, and a short program, since its
- * instructions come from memory too: HELD is 1. A long one, of which one multiprocessor would take
- * its time to read and write so much, is shared by the blocks of a cluster (CLUSTER). Many rows
- * want several packs in flight on each of fewer threads.
+ * Few rows want every row on many threads with little to do each, and a short program: HELD is 1.
+ * A long one, of which one multiprocessor would take its time to read and write so much, is shared
+ * by the SPLIT blocks of a cluster. Many rows want several packs in flight on each of fewer
+ * threads.
  *
  * A row of any length, at any address (EDGES), is cut where memory has multiples of 16 bytes; the
  * elements before the first and behind the last are dealt out to the row's first threads, one
@@ -19,24 +19,30 @@
 #ifndef TNL_SRMSNORM_CUDA_ROW_CUH
 #define TNL_SRMSNORM_CUDA_ROW_CUH
 
+#include <type_traits>
+
+#include "kernels/common/bulk.cuh"
 #include "kernels/common/cuda_launch.cuh"
 
 enum { NORM_MOST_HELD = 4, NORM_MOST_THREADS = 1024, NORM_THREADS = 128 };
-/* Of a row in a cluster: blocks, threads of each at the most, warps in all of them. */
-enum { NORM_CLUSTER_BLOCKS = 4, NORM_CLUSTER_THREADS = 512, NORM_CLUSTER_WARPS = 64 };
+/* Of a row in a cluster: blocks at the most, and the warps of all of them. */
+enum { NORM_MOST_SPLIT = 8, NORM_CLUSTER_WARPS = 64 };
 /* Edges have fewer elements than this each, and rows with edges twice as many threads or more. */
 enum { NORM_EDGE = 8 };
 
 typedef enum norm_kind { NORM_PLAIN, NORM_RESIDUAL, NORM_GATE } norm_kind;
 
+/* The two numbers that float32 wants in double, and what they are in float. */
 struct norm_shape {
     int64_t m;
     int width;
-    double inverse_width, eps;
+    float inverse_width, eps;
+    double exact_inverse_width, exact_eps;
 };
 
 static norm_shape shape_of(const tnl_call *call) {
-    return {call->dim[DIM_M], (int)call->dim[DIM_HIDDEN], 1.0 / (double)call->dim[DIM_HIDDEN],
+    const double inverse = 1.0 / (double)call->dim[DIM_HIDDEN];
+    return {call->dim[DIM_M], (int)call->dim[DIM_HIDDEN], (float)inverse, (float)call->eps, inverse,
             call->eps};
 }
 
@@ -48,8 +54,7 @@ template <typename T, int W, bool EDGES> struct norm_cut {
     int head, tail; /* elements before and behind the packs */
 
     __device__ __forceinline__ norm_cut(const T *row, bool exists, int width) {
-        head = EDGES ? (int)((16 - (uintptr_t)row % 16) % 16 / sizeof(T)) : 0;
-        head = head < width ? head : width;
+        head = EDGES ? min((int)((16 - (uintptr_t)row % 16) % 16 / sizeof(T)), width) : 0;
         packs = exists ? (unsigned)(width - head) / W : 0;
         tail = EDGES ? (width - head) % W : 0;
         if (EDGES && !exists)
@@ -71,6 +76,23 @@ static __device__ __forceinline__ pack<T, N> load_whole(const T *from) {
     return *(const pack<T, N> *)from;
 }
 
+/* A pack's elements as floats. A bfloat16 is the upper half of its float, which the compiler, left
+ * to itself, puts there in two instructions. */
+template <typename T, int W>
+static __device__ __forceinline__ void widen(const pack<T, W> &from, float (&to)[W]) {
+    if constexpr (std::is_same_v<T, __nv_bfloat16> && W % 2 == 0) {
+        uint32_t words[W / 2];
+        memcpy(words, &from, sizeof words);
+#pragma unroll
+        for (int w = 0; w < W; w++)
+            to[w] = __uint_as_float(w % 2 ? words[w / 2] & 0xffff0000 : words[w / 2] << 16);
+    } else {
+#pragma unroll
+        for (int w = 0; w < W; w++)
+            to[w] = to_float(from.at[w]);
+    }
+}
+
 /* ---- the scale of a row --------------------------------------------------------------------- */
 
 /* r in two parts, high + low, so that r x can be rounded once; 16-bit types need the first only. */
@@ -88,9 +110,9 @@ template <typename T>
 static __device__ __forceinline__ norm_scale<T> norm_scale_of(float squares,
                                                               const norm_shape &shape) {
     if constexpr (sizeof(T) < sizeof(float)) {
-        return {rsqrtf(fmaf(squares, (float)shape.inverse_width, (float)shape.eps)), 0};
+        return {rsqrtf(fmaf(squares, shape.inverse_width, shape.eps)), 0};
     } else {
-        const double mean = fma((double)squares, shape.inverse_width, shape.eps);
+        const double mean = fma((double)squares, shape.exact_inverse_width, shape.exact_eps);
         const float high = (float)mean, low = (float)(mean - (double)high);
         const float r = rsqrtf(high);
         const float product = high * r, lost = fmaf(high, r, -product);
@@ -126,89 +148,115 @@ template <int N> static __device__ __forceinline__ void row_sums(float (&sum)[N]
 /* ---- a row in a cluster --------------------------------------------------------------------- */
 
 /* What of a row is a thread's: the row, its number among the row's threads, and how many these
- * are. With CLUSTER the block says at once that it has begun, for cluster_row_sums(). */
-template <bool CLUSTER> struct norm_place {
+ * are. The SPLIT blocks of a cluster follow one another. */
+template <int SPLIT> struct norm_place {
     int64_t row;
     unsigned thread, threads;
 
     __device__ __forceinline__ norm_place()
-        : row((int64_t)blockIdx.x * blockDim.y + threadIdx.y), thread(threadIdx.x),
-          threads(blockDim.x) {
+        : row(SPLIT > 1 ? blockIdx.x / SPLIT : (int64_t)blockIdx.x * blockDim.y + threadIdx.y),
+          thread(blockIdx.x % SPLIT * blockDim.x + threadIdx.x), threads(SPLIT * blockDim.x) {}
+
+    __device__ __forceinline__ bool exists(const norm_shape &shape) const {
+        return SPLIT > 1 || row < shape.m;
+    }
+};
+
+/* Where the warps of a row's blocks leave their sums, in the shared memory of each of them. */
+template <int N, int SPLIT> struct norm_exchange {
+    pack<float, N> part[NORM_CLUSTER_WARPS];
+    uint64_t arrived;
+
+    /* Say that this block may be written to, and wait until all others may. */
+    __device__ __forceinline__ void open(const norm_place<SPLIT> &place) {
 #if __CUDA_ARCH__ >= 900
-        if constexpr (CLUSTER) {
-            unsigned rank, blocks;
-            asm volatile("barrier.cluster.arrive.relaxed.aligned;");
-            asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-            asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(blocks));
-            row = blockIdx.x / blocks;
-            thread = rank * blockDim.x + threadIdx.x;
-            threads = blocks * blockDim.x;
+        if constexpr (SPLIT > 1) {
+            if (threadIdx.x == 0) {
+                asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\n"
+                             "fence.mbarrier_init.release.cluster;" ::"r"(shared_address(&arrived))
+                             : "memory");
+                bulk_expect(&arrived, place.threads / 32 * (unsigned)sizeof part[0]);
+            }
+            __syncwarp();
+            asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+            asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
         }
+#endif
+    }
+
+    /* Put a warp's sums into the block of each lane's number. */
+    __device__ __forceinline__ void put(const float (&sum)[N], unsigned warp) {
+#if __CUDA_ARCH__ >= 900
+        const unsigned lane = threadIdx.x % 32;
+        unsigned to, at;
+        asm("mapa.shared::cluster.u32 %0, %1, %2;"
+            : "=r"(to)
+            : "r"(shared_address(&part[warp])), "r"(lane));
+        asm("mapa.shared::cluster.u32 %0, %1, %2;"
+            : "=r"(at)
+            : "r"(shared_address(&arrived)), "r"(lane));
+        if (lane >= SPLIT)
+            return;
+        if constexpr (N == 1)
+            asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.f32 "
+                         "[%0], %1, [%2];" ::"r"(to),
+                         "f"(sum[0]), "r"(at)
+                         : "memory");
+        else
+            asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 "
+                         "[%0], {%1, %2}, [%3];" ::"r"(to),
+                         "f"(sum[0]), "f"(sum[1]), "r"(at)
+                         : "memory");
 #endif
     }
 };
 
-/* Sums over the threads of all blocks of the cluster, each thread getting them: every warp puts its
- * own into the shared memory of every block. */
-template <int N>
-static __device__ __forceinline__ void cluster_row_sums(float (&sum)[N],
-                                                        const norm_place<true> &place) {
-#if __CUDA_ARCH__ >= 900
-    __shared__ float part[N][NORM_CLUSTER_WARPS];
-    const unsigned lane = threadIdx.x % 32, warps = place.threads / 32;
-#pragma unroll
-    for (int i = 0; i < N; i++)
-        sum[i] = warp_sum(sum[i]);
-    asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); /* all blocks have begun */
-    if (lane < place.threads / blockDim.x)
+/* Sums over the threads of a row, each thread getting them. All threads of its blocks take part. */
+template <int SPLIT, int N>
+static __device__ __forceinline__ void row_sums(float (&sum)[N], const norm_place<SPLIT> &place,
+                                                norm_exchange<N, SPLIT> &exchange) {
+    if constexpr (SPLIT == 1) {
+        row_sums(sum);
+    } else {
+        const unsigned lane = threadIdx.x % 32, warps = place.threads / 32;
 #pragma unroll
         for (int i = 0; i < N; i++)
-            asm volatile("{\n"
-                         ".reg .b32 there;\n"
-                         "mapa.shared::cluster.u32 there, %0, %1;\n"
-                         "st.shared::cluster.f32 [there], %2;\n"
-                         "}" ::"r"((unsigned)__cvta_generic_to_shared(&part[i][place.thread / 32])),
-                         "r"(lane), "f"(sum[i])
-                         : "memory");
-    asm volatile("barrier.cluster.arrive.release.aligned;\n"
-                 "barrier.cluster.wait.acquire.aligned;" ::
-                     : "memory");
+            sum[i] = warp_sum(sum[i]);
+        exchange.put(sum, place.thread / 32);
+        bulk_wait(&exchange.arrived, 0);
+        pack<float, N> first = {}, second = {};
+        if (lane < warps)
+            first = exchange.part[lane];
+        if (lane + 32 < warps)
+            second = exchange.part[lane + 32];
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        const float first = lane < warps ? part[i][lane] : 0.0f;
-        sum[i] = warp_sum(first + (lane + 32 < warps ? part[i][lane + 32] : 0.0f));
+        for (int i = 0; i < N; i++)
+            sum[i] = warp_sum(first.at[i] + second.at[i]);
     }
-#endif
 }
 
 /* ---- launching ------------------------------------------------------------------------------ */
 
-/* How the rows of a call are shared out: the kernel's W, HELD and EDGES, its blocks, and how many
- * of these are a cluster. */
-struct norm_layout {
-    int width, held;
-    bool edges;
-    dim3 block;
-    unsigned blocks, cluster;
+/* A kernel's constants. */
+template <int W_, int HELD_, bool EDGES_ = false, int SPLIT_ = 1> struct norm_form {
+    static constexpr int W = W_, HELD = HELD_, SPLIT = SPLIT_;
+    static constexpr bool EDGES = EDGES_;
 };
 
-template <int N> struct norm_count { static constexpr int value = N; };
+/* What a launch has besides. */
+struct norm_grid {
+    dim3 block;
+    unsigned blocks;
+};
 
-/* Call f with `held` as a constant. */
-template <typename F> static tnl_status norm_with_held(int held, F f) {
-    return held == 1   ? f(norm_count<1>())
-           : held == 2 ? f(norm_count<2>())
-                       : f(norm_count<NORM_MOST_HELD>());
-}
-
-/* Whether rows can be cut at multiples of 16 bytes: see the top. Absent tensors don't matter. */
-static bool norm_allows_edges(const tnl_tensor *const *tensor, int count) {
+/* Whether rows can be cut at multiples of 16 bytes: see the top. */
+static inline bool norm_allows_edges(const tnl_tensor *const *tensor, int count) {
     const int64_t size = (int64_t)tnl_type_size(tensor[0]->type);
     for (int i = 0; i < count; i++) {
         const tnl_tensor *t = tensor[i], *first = tensor[0];
-        if (t->data && ((uintptr_t)t->data % (uintptr_t)size != 0 ||
-                        ((uintptr_t)t->data - (uintptr_t)first->data) % 16 != 0 ||
-                        (t->shape[0] > 1 && (t->stride[0] - first->stride[0]) * size % 16 != 0)))
+        if ((uintptr_t)t->data % (uintptr_t)size != 0 ||
+            ((uintptr_t)t->data - (uintptr_t)first->data) % 16 != 0 ||
+            (t->shape[0] > 1 && (t->stride[0] - first->stride[0]) * size % 16 != 0))
             return false;
     }
     return true;
@@ -221,49 +269,66 @@ static unsigned norm_threads(unsigned packs, int held, unsigned most) {
     return x < most ? x : most;
 }
 
+/* Whether a call has few rows: two or fewer for each multiprocessor. */
+static bool norm_few(const tnl_call *call) {
+    return call->dim[DIM_M] <= 2 * call->context->multiprocessors;
+}
+
 /* How many packs a thread holds where rows have no edges: more where a row would else take a large
  * block, whose threads wait for each other. */
 static int norm_held(const tnl_call *call, unsigned packs) {
-    int held = call->dim[DIM_M] <= 2 * call->context->multiprocessors ? 1 : 2;
+    int held = norm_few(call) ? 1 : 2;
     while (held < NORM_MOST_HELD && ceil_div(packs, held) > NORM_MOST_THREADS / 2)
         held *= 2;
     return held;
 }
 
-/* The blocks that share a row without edges: several where two of their size would not do and the
- * device has room for those of all rows at once. Two for a shorter row gain nothing. */
-static unsigned norm_cluster(const tnl_call *call, unsigned packs) {
+/* The blocks that share a row without edges, each of its threads having one pack. Few rows are
+ * split as long as the blocks don't become too small, nor more than the multiprocessors hold two
+ * of. With three tensors to read they are split further: the registers for so much of a row are
+ * what keeps other blocks out of a multiprocessor. */
+static int norm_split(const tnl_call *call, unsigned packs, int inputs) {
 #ifdef TNL_BUILT_FOR_90
     const bool has_clusters = call->context->compute_capability >= 90;
 #else
     const bool has_clusters = false;
 #endif
-    const bool fit = packs > NORM_CLUSTER_BLOCKS / 2 * NORM_CLUSTER_THREADS &&
-                     packs <= NORM_CLUSTER_BLOCKS * NORM_CLUSTER_THREADS &&
-                     call->dim[DIM_M] * NORM_CLUSTER_BLOCKS <= call->context->multiprocessors;
-    return has_clusters && fit ? NORM_CLUSTER_BLOCKS : 1;
+    const int64_t most_blocks = (inputs < 3 ? 2 : 8) * call->context->multiprocessors;
+    int split = has_clusters && norm_few(call) ? NORM_MOST_SPLIT : 1;
+    while (split > 1 &&
+           (call->dim[DIM_M] * split > most_blocks || packs < (unsigned)split * NORM_THREADS))
+        split /= 2;
+    const unsigned most_packs = (unsigned)split * NORM_MOST_THREADS / 2;
+    return packs <= (most_packs < 32 * NORM_CLUSTER_WARPS ? most_packs : 32 * NORM_CLUSTER_WARPS)
+               ? split
+               : 1;
 }
 
-/* The layout for the tensors of these indices (the first one present). most: threads a row where a
- * thread holds as many packs as it can, without edges or with. */
-template <typename T>
-static norm_layout norm_layout_of(const tnl_call *call, const int *index, int count,
-                                  unsigned most_without, unsigned most_with) {
-    const tnl_tensor *tensor[TNL_MAX_TENSORS];
+/* Call run(norm_form(), norm_grid()) with what shares out the rows of the tensors of these indices,
+ * so many of which are read. most: threads a row where a thread holds as many packs as it can,
+ * without edges or with. */
+template <typename T, int COUNT, typename F>
+static tnl_status norm_dispatch(const tnl_call *call, const int (&index)[COUNT], int inputs,
+                                unsigned most_without, unsigned most_with, F run) {
+    constexpr int W = pack<T>::size;
+    const tnl_tensor *tensor[COUNT];
     bool whole = true;
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < COUNT; i++) {
         tensor[i] = &call->tensor[index[i]];
-        whole = whole && (!tensor[i]->data || tnl_allows_16_bytes(tensor[i]));
+        whole = whole && tnl_allows_16_bytes(tensor[i]);
     }
-    const bool edges = !whole && norm_allows_edges(tensor, count);
-    const int width = whole || edges ? pack<T>::size : 1;
+    const bool edges = !whole && norm_allows_edges(tensor, COUNT);
     const int64_t m = call->dim[DIM_M];
-    const unsigned packs = (unsigned)ceil_div(call->dim[DIM_HIDDEN], width);
-    const unsigned cluster = whole ? norm_cluster(call, packs) : 1;
-    if (cluster > 1) {
-        const unsigned threads = norm_threads(packs, (int)cluster, NORM_CLUSTER_THREADS);
-        return {width, 1, false, dim3(threads), (unsigned)m * cluster, cluster};
+    const unsigned packs = (unsigned)ceil_div(call->dim[DIM_HIDDEN], whole || edges ? W : 1);
+    const int split = whole ? norm_split(call, packs, inputs) : 1;
+    if (split > 1) {
+        const norm_grid grid = {norm_threads(packs, split, NORM_MOST_THREADS / 2),
+                                (unsigned)m * split};
+        return split == 2   ? run(norm_form<W, 1, false, 2>(), grid)
+               : split == 4 ? run(norm_form<W, 1, false, 4>(), grid)
+                            : run(norm_form<W, 1, false, NORM_MOST_SPLIT>(), grid);
     }
+
     const int held = whole ? norm_held(call, packs) : NORM_MOST_HELD;
     unsigned x = norm_threads(packs, held, edges ? most_with : most_without);
     if (edges && x < 2 * NORM_EDGE)
@@ -271,7 +336,13 @@ static norm_layout norm_layout_of(const tnl_call *call, const int *index, int co
     unsigned y = x < NORM_THREADS ? NORM_THREADS / x : 1;
     while (y > 1 && ceil_div(m, y) < call->context->multiprocessors)
         y /= 2;
-    return {width, held, edges, dim3(x, y), (unsigned)ceil_div(m, y), 1};
+    const norm_grid grid = {dim3(x, y), (unsigned)ceil_div(m, y)};
+    if (!whole)
+        return edges ? run(norm_form<W, NORM_MOST_HELD, true>(), grid)
+                     : run(norm_form<1, NORM_MOST_HELD>(), grid);
+    return held == 1   ? run(norm_form<W, 1>(), grid)
+           : held == 2 ? run(norm_form<W, 2>(), grid)
+                       : run(norm_form<W, NORM_MOST_HELD>(), grid);
 }
 
 #endif
