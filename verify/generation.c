@@ -12,7 +12,7 @@
 #include "verify/fed.h"
 #include "verify/parts.h"
 
-enum { VOCABULARY = 3000, SLOTS = 2, PROMPT = 5, STEPS = 40, QUICK_STEPS = 12 };
+enum { VOCABULARY = 3000, SLOTS = 2, PROMPT = 5, STEPS = 40, QUICK_STEPS = 9 };
 
 typedef struct maker {
     report *r;
@@ -204,7 +204,7 @@ static void check_type(maker *m) {
                  {{.temperature = 1, .top_p = 0.7, .seed = 6}, "top 0.7"},
                  {{.temperature = 1, .top_p = 0, .seed = 7}, "top 0"},
                  {{.temperature = 2, .top_k = 1000, .top_p = 0.9, .seed = 8}, "top 1000 and 0.9"}};
-    for (size_t i = 0; i < sizeof tried / sizeof *tried; i += m->r->quick ? 3 : 1)
+    for (size_t i = 0; i < sizeof tried / sizeof *tried; i += m->r->quick ? 6 : 1)
         check_choices(m, tried[i].how, tried[i].what);
     check_stop(m);
     misuse(m);

@@ -279,8 +279,9 @@ static bool add_sizes(sweep *s, problem_spec spec) {
     }
     static const sizes lengths[] = {
         {1, 1, 4097, 16, 16}, {1, 1, 4096, 16, 32}, {1, 2, 5000, 16, 8}};
+    static const sizes quick_length = {1, 1, 2049, 16, 16}; /* in segments, too */
     for (int i = 0; members == FAMILY_ATTENTION && i < 3; i++) {
-        set_sizes(&spec, lengths[i]);
+        set_sizes(&spec, s->quick ? quick_length : lengths[i]);
         spec.seed++;
         draw_the_rest(&spec);
         spec.slopes = i == 1 ? SLOPES_RELEASED : SLOPES_LAST;
