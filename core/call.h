@@ -9,6 +9,8 @@
 #ifndef TNL_CORE_CALL_H
 #define TNL_CORE_CALL_H
 
+#include <stdbool.h>
+
 #include "tnl.h"
 
 #define TNL_MAX_TENSORS 12
@@ -131,6 +133,7 @@ typedef struct tnl_call {
     double eps;
     void *workspace;
     size_t workspace_bytes;
+    bool settled; /* no work ahead writes to what is kept between calls: see core/dispatch.h */
 } tnl_call;
 
 /* Sequence i of a call that may be packed: tokens [begin, end) of batch entry `batch`. */

@@ -126,8 +126,8 @@ static tnl_status launch(const tnl_variant_row *row, const tnl_call *call) {
     return status;
 }
 
-tnl_status tnl_run(tnl_context *context, tnl_operator op, const void *args,
-                   const tnl_options *options) {
+static tnl_status run(tnl_context *context, tnl_operator op, const void *args,
+                      const tnl_options *options, bool settled) {
     tnl_call call;
     const tnl_variant_row *row;
     tnl_status status = prepare(context, op, args, options, &call, &row);
@@ -139,5 +139,16 @@ tnl_status tnl_run(tnl_context *context, tnl_operator op, const void *args,
         return status;
     call.workspace = options ? options->workspace : NULL;
     call.workspace_bytes = options ? options->workspace_bytes : 0;
+    call.settled = settled;
     return launch(row, &call);
+}
+
+tnl_status tnl_run(tnl_context *context, tnl_operator op, const void *args,
+                   const tnl_options *options) {
+    return run(context, op, args, options, false);
+}
+
+tnl_status tnl_run_settled(tnl_context *context, tnl_operator op, const void *args,
+                           const tnl_options *options) {
+    return run(context, op, args, options, true);
 }

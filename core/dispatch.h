@@ -6,6 +6,12 @@
 
 tnl_status tnl_run(tnl_context *context, tnl_operator op, const void *args,
                    const tnl_options *options);
+/* The same within a model's pass, where what an operator keeps from call to call, its weights,
+ * states and slots, is settled: a kernel may read it before the kernels ahead of it have ended. Of
+ * these none writes to it; and all that came before the pass has ended, since the pass begins with
+ * a kernel that waits for it before it lets the next one in. */
+tnl_status tnl_run_settled(tnl_context *context, tnl_operator op, const void *args,
+                           const tnl_options *options);
 tnl_status tnl_workspace(tnl_context *context, tnl_operator op, const void *args,
                          const tnl_options *options, size_t *bytes);
 

@@ -29,7 +29,7 @@ static tnl_status run(const tnl_pass *pass, tnl_operator op, const void *args) {
     if (!pass->measured) {
         const tnl_options options = {.workspace = state->workspace,
                                      .workspace_bytes = state->bytes.workspace};
-        return tnl_run(state->context, op, args, &options);
+        return tnl_run_settled(state->context, op, args, &options);
     }
     size_t bytes = 0;
     const tnl_status status = tnl_workspace(state->context, op, args, NULL, &bytes);

@@ -20,7 +20,7 @@ static tnl_status run(const transformer_pass *p, tnl_operator op, const void *ar
     if (!p->measured) {
         const tnl_options options = {.workspace = state->workspace,
                                      .workspace_bytes = state->workspace_bytes};
-        return tnl_run(context, op, args, &options);
+        return tnl_run_settled(context, op, args, &options);
     }
     size_t bytes = 0;
     const tnl_status status = tnl_workspace(context, op, args, NULL, &bytes);

@@ -9,6 +9,9 @@
  * and the second's sums are added to the first's. With SPLIT 2 (and one matrix) it's two blocks, a
  * cluster, that share k, and have twice the features together, which halves what is read of X.
  *
+ * Weights that are settled (core/dispatch.h) are asked for, as much of them as shared memory holds,
+ * while the kernels ahead still run.
+ *
  * Shared memory:
  *     stages | the second half's sums, for the first | barriers
  * a stage: `panels` times (a panel of W's features of each matrix | a panel of ROWS rows of X).
@@ -40,6 +43,7 @@ template <int MATRICES, typename Output> struct arguments {
     int features_of_block; /* a multiple of 8 */
     int panels, stages;    /* of a stage; in shared memory */
     int steps;             /* stages that all of k has */
+    bool settled;          /* the weights are, as in core/dispatch.h */
     Output output;
 };
 
@@ -81,22 +85,48 @@ struct share {
     int feature, begin, end;
 };
 
+template <int SPLIT, int MATRICES, typename Output>
+static __device__ share share_of(const arguments<MATRICES, Output> &at, int tile, int rank) {
+    return {tile * at.features_of_block, at.steps * rank / SPLIT, at.steps * (rank + 1) / SPLIT};
+}
+
+/* W's part of stage i of a tile; all bytes of the stage are announced. */
+template <int MATRICES, int ROWS, typename Output>
+static __device__ void fetch_weights(const arguments<MATRICES, Output> &at, const stage_ring &ring,
+                                     int feature, int i) {
+    const int w_bytes = at.features_of_block * PANEL_ROW_BYTES;
+    barrier *const full = &ring.full[ring.slot];
+    unsigned char *to = ring.stage();
+    barrier_expect(full, (uint32_t)ring.bytes);
+    for (int panel = 0; panel < at.panels; panel++, to += ROWS * PANEL_ROW_BYTES)
+        for (int j = 0; j < MATRICES; j++, to += w_bytes)
+            tma_load(to, &at.w[j], full, (i * at.panels + panel) * PANEL_COLUMNS, feature);
+}
+
+/* The same of a tile's first stages, as many as the ring has: how many these are. */
+template <int MATRICES, int ROWS, typename Output>
+static __device__ int fetch_ahead(const arguments<MATRICES, Output> &at, stage_ring ring,
+                                  const share &of) {
+    const int stages = min(ring.count, of.end - of.begin);
+    for (int i = 0; i < stages; i++, ring.advance())
+        fetch_weights<MATRICES, ROWS>(at, ring, of.feature, of.begin + i);
+    return stages;
+}
+
+/* A tile, of whose first `ahead` stages W's part has been asked for. */
 template <int MATRICES, int ROWS, typename Output>
 static __device__ void fetch(const arguments<MATRICES, Output> &at, stage_ring &ring,
-                             const share &of) {
-    const int w_bytes = at.features_of_block * PANEL_ROW_BYTES;
+                             const share &of, int ahead) {
+    const int w_bytes = MATRICES * at.features_of_block * PANEL_ROW_BYTES;
     for (int i = of.begin; i < of.end; i++, ring.advance()) {
-        barrier *const full = &ring.full[ring.slot];
-        unsigned char *to = ring.stage();
-        barrier_wait(&ring.empty[ring.slot], ring.parity ^ 1);
-        barrier_expect(full, (uint32_t)ring.bytes);
-        for (int panel = 0; panel < at.panels; panel++) {
-            const int k = (i * at.panels + panel) * PANEL_COLUMNS;
-            for (int j = 0; j < MATRICES; j++, to += w_bytes)
-                tma_load(to, &at.w[j], full, k, of.feature);
-            tma_load(to, &at.x, full, k, 0);
-            to += ROWS * PANEL_ROW_BYTES;
+        if (i >= of.begin + ahead) {
+            barrier_wait(&ring.empty[ring.slot], ring.parity ^ 1);
+            fetch_weights<MATRICES, ROWS>(at, ring, of.feature, i);
         }
+        unsigned char *to = ring.stage();
+        for (int panel = 0; panel < at.panels; panel++, to += ROWS * PANEL_ROW_BYTES)
+            tma_load(to += w_bytes, &at.x, &ring.full[ring.slot],
+                     (i * at.panels + panel) * PANEL_COLUMNS, 0);
     }
 }
 
@@ -204,7 +234,8 @@ __global__ void TNL_CLUSTER(SPLIT) __launch_bounds__(THREADS, 1)
                                : part{at.panels, 0, bytes, 64 * group};
     if (SPLIT == 2)
         cluster_announce();
-    if (warp == MULTIPLIERS * WARPGROUP / 32 && threadIdx.x % 32 == 0) {
+    const bool fetches = threadIdx.x == MULTIPLIERS * WARPGROUP;
+    if (fetches) {
         prefetch_map(&at.x);
         for (int i = 0; i < MATRICES; i++)
             prefetch_map(&at.w[i]);
@@ -218,17 +249,20 @@ __global__ void TNL_CLUSTER(SPLIT) __launch_bounds__(THREADS, 1)
     }
     __syncthreads();
     allow_next_kernel();
+    int tile = blockIdx.x / SPLIT, ahead = 0;
+    if (fetches && at.settled)
+        ahead = fetch_ahead<MATRICES, ROWS>(at, ring, share_of<SPLIT>(at, tile, rank));
+    __syncwarp();
     wait_for_kernel_before();
     if (SPLIT == 2) /* exchange() writes to the other block */
         cluster_await_all();
-    for (int tile = blockIdx.x / SPLIT; tile * at.features_of_block < at.features;
-         tile += gridDim.x / SPLIT) {
-        const share of = {tile * at.features_of_block, at.steps * rank / SPLIT,
-                          at.steps * (rank + 1) / SPLIT};
+    for (; tile * at.features_of_block < at.features; tile += gridDim.x / SPLIT) {
+        const share of = share_of<SPLIT>(at, tile, rank);
         sums<MATRICES, ROWS> c = {};
         if (warp == MULTIPLIERS * WARPGROUP / 32) {
-            if (threadIdx.x % 32 == 0)
-                fetch<MATRICES, ROWS>(at, ring, of);
+            if (fetches)
+                fetch<MATRICES, ROWS>(at, ring, of, ahead);
+            ahead = 0;
             __syncwarp();
         } else if (group < multipliers) {
             multiply<T, MATRICES, ROWS>(c, at, ring, of, mine);
@@ -256,6 +290,7 @@ static tnl_status launch_kernel(const tnl_call *call, const tnl_tensor *x,
     at->stages = STAGES_BYTES / (at->panels * bytes);
     at->stages = at->stages < MOST_STAGES ? at->stages : MOST_STAGES;
     at->steps = (int)ceil_div(x->shape[1], at->panels * PANEL_COLUMNS);
+    at->settled = call->settled;
     constexpr CUtensorMapL2promotion PROMOTION = CU_TENSOR_MAP_L2_PROMOTION_L2_128B;
     tnl_status status =
         tnl_make_tensor_map(call, x, {{PANEL_COLUMNS, (uint32_t)ROWS}}, &at->x, PROMOTION);
