@@ -1,21 +1,33 @@
 /*
  * Kernels that follow one another without a gap. From Hopper on, a kernel launched here may be
  * brought onto the device while the one before it on the stream still runs; what it does before
- * await_previous() runs beside that one. So a kernel launched here calls await_previous() in every
- * thread, before it touches memory that another kernel may write to, or read what it writes.
+ * wait_for_kernel_before() runs beside that one. So a kernel launched here calls that, or
+ * await_previous(), in every thread, before it touches memory that another kernel may write to, or
+ * read what it writes.
  */
 #ifndef TNL_KERNELS_COMMON_CUDA_LAUNCH_CUH
 #define TNL_KERNELS_COMMON_CUDA_LAUNCH_CUH
 
 #include "kernels/common/cuda.cuh"
 
-/* Wait until the kernels before this one have ended and their stores are seen. Then the next
- * kernel may be brought in, as soon as every block of this one has come here. */
-static __device__ __forceinline__ void await_previous() {
+/* Let the next kernel be brought in, as soon as every block of this one has come here. */
+static __device__ __forceinline__ void allow_next_kernel() {
 #if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.wait;" ::: "memory");
     asm volatile("griddepcontrol.launch_dependents;");
 #endif
+}
+
+/* Wait until the kernels before this one have ended and their stores are seen. */
+static __device__ __forceinline__ void wait_for_kernel_before() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/* The usual order. Small kernels, beside whose blocks the next one's find room, have the other. */
+static __device__ __forceinline__ void await_previous() {
+    wait_for_kernel_before();
+    allow_next_kernel();
 }
 
 /* Launch a kernel, in clusters of so many blocks (from Hopper on; 1 elsewhere); (overlaps) it may

@@ -124,16 +124,6 @@ using barrier = uint64_t;
 
 #ifdef TNL_HOPPER_CODE
 
-/* Let the next kernel in the stream begin, if it may overlap this one. */
-static __device__ __forceinline__ void allow_next_kernel() {
-    asm volatile("griddepcontrol.launch_dependents;");
-}
-
-/* Wait until the kernel before has ended and its writes are seen. */
-static __device__ __forceinline__ void wait_for_kernel_before() {
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-}
-
 /* ---- barriers ------------------------------------------------------------------------------ */
 
 static __device__ __forceinline__ void barrier_init(barrier *b, int count) {

@@ -23,7 +23,8 @@ __global__ void __launch_bounds__(most_threads<KIND, EDGES>)
     const norm_place<SPLIT> place;
     const int64_t row = place.row;
     __shared__ norm_exchange<1, SPLIT> exchange;
-    await_previous();
+    allow_next_kernel();
+    wait_for_kernel_before();
     const T *x = tensors.x.row(row), *other = tensors.other.row(row);
     T *sum = tensors.sum.row(row), *y = tensors.y.row(row);
     const norm_cut<T, W, EDGES> cut(x, place.exists(shape), shape.width);

@@ -45,7 +45,8 @@ __device__ __forceinline__ void give_pack(T *y, const norm_scale<T> &r, const fl
 template <int W, typename R, typename X, typename T>
 __global__ void __launch_bounds__(WIDE_THREADS, 2)
     wide_kernel(const wide_tensors<R, X, T> tensors, const norm_shape shape) {
-    await_previous();
+    allow_next_kernel();
+    wait_for_kernel_before();
     const int64_t row = blockIdx.x;
     const R *residual = tensors.residual.row(row);
     const X *x = tensors.x.row(row);
