@@ -5,7 +5,9 @@
  *
  * A block has some columns of S, W (16 bytes) for each threadIdx.x, and all of its rows, every
  * blockDim.y-th of them for each threadIdx.y; a thread has STEP_ROWS of them in flight. The first
- * are asked for before q and k are made, but after what these are made from. Shared memory:
+ * are asked for before q and k are made, but after what these are made from; and, where states are
+ * settled (core/dispatch.h), on their way to the L2 before the kernels ahead have ended. Shared
+ * memory:
  *
  *     q[f] | k[f] | sums[warps][blockDim.x W]
  *
@@ -55,6 +57,7 @@ template <typename T> struct step_tensors {
 
 struct step_shape {
     int d, f, e;
+    bool settled; /* states and slots are, as in core/dispatch.h */
 };
 
 struct step_factors {
@@ -140,6 +143,21 @@ static __device__ __forceinline__ void add_up(float (&o)[W], float *sums, int la
     }
 }
 
+/* Have the first STEP_ROWS rows of a thread's columns brought to the L2, of `rows` in all. All the
+ * rows are more than what still runs leaves room for. */
+template <typename T>
+static __device__ __forceinline__ void ask_for_rows(const step_tensors<T> &tensors, unsigned token,
+                                                    unsigned head, int column, int rows) {
+#if __CUDA_ARCH__ >= 900 /* elsewhere there is nothing to wait for after it */
+    const int64_t slot = tensors.slots ? tensors.slots[token] : (int64_t)token;
+    const float *state =
+        tensors.state.data + slot * tensors.state.slot + head * tensors.state.head + column;
+    const int end = slot < 0 || threadIdx.x % 8 > 0 ? 0 : min(rows, STEP_ROWS * (int)blockDim.y);
+    for (int row = (int)threadIdx.y; row < end; row += (int)blockDim.y)
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(state + row * tensors.state.row));
+#endif
+}
+
 /* Block (tile, head, token). */
 template <bool ORIGIN, bool ROTATED, typename T, int W>
 static __global__ void __launch_bounds__(STEP_THREADS, ORIGIN ? STEP_BLOCKS - 1 : STEP_BLOCKS)
@@ -147,17 +165,19 @@ static __global__ void __launch_bounds__(STEP_THREADS, ORIGIN ? STEP_BLOCKS - 1 
     extern __shared__ float shared[];
     float *q = shared, *k = q + shape.f, *sums = k + shape.f;
 
-    await_previous();
     const unsigned token = blockIdx.z, head = blockIdx.y;
     const int lanes = (int)blockDim.x, distance = (int)blockDim.y;
     const int thread = (int)threadIdx.y * lanes + (int)threadIdx.x, threads = lanes * distance;
+    const int first_column = (int)blockIdx.x * lanes * W;
+    const int column = first_column + (int)threadIdx.x * W;
+    const int rows = column < shape.e ? shape.f : 0;
+    if (shape.settled)
+        ask_for_rows(tensors, token, head, column, rows);
+    await_previous();
     const int64_t slot = tensors.slots ? tensors.slots[token] : (int64_t)token;
     if (slot < 0)
         return;
     const step_input<ROTATED, T> input(tensors, shape, token, head, thread);
-    const int first_column = (int)blockIdx.x * lanes * W;
-    const int column = first_column + (int)threadIdx.x * W;
-    const int rows = column < shape.e ? shape.f : 0;
     T v_in[W] = {};
 #pragma unroll
     for (int w = 0; w < W; w++)
@@ -303,7 +323,7 @@ template <typename T> static step_tensors<T> step_tensors_of(const tnl_call *cal
 
 static step_shape step_shape_of(const tnl_call *call) {
     const int64_t *dim = call->dim;
-    return {(int)dim[DIM_D], (int)dim[DIM_F], (int)dim[DIM_E]};
+    return {(int)dim[DIM_D], (int)dim[DIM_F], (int)dim[DIM_E], call->settled};
 }
 
 /* Blocks that have so many columns each. */
