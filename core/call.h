@@ -133,7 +133,7 @@ typedef struct tnl_call {
     double eps;
     void *workspace;
     size_t workspace_bytes;
-    bool settled; /* no work ahead writes to what is kept between calls: see core/dispatch.h */
+    bool settled; /* no kernel ahead writes to weights, states and slots: core/dispatch.h */
 } tnl_call;
 
 /* Sequence i of a call that may be packed: tokens [begin, end) of batch entry `batch`. */

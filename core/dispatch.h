@@ -6,10 +6,10 @@
 
 tnl_status tnl_run(tnl_context *context, tnl_operator op, const void *args,
                    const tnl_options *options);
-/* The same within a model's pass, where what an operator keeps from call to call, its weights,
- * states and slots, is settled: a kernel may read it before the kernels ahead of it have ended. Of
- * these none writes to it; and all that came before the pass has ended, since the pass begins with
- * a kernel that waits for it before it lets the next one in. */
+/* The same within a model's pass, where weights, states before the step, and slots are settled: a
+ * kernel may read them before the kernels ahead of it have ended. None of the pass ahead writes to
+ * them; and all that came before the pass has ended, since the pass begins with a kernel that waits
+ * for it before it lets the next one in (model/embedding_cuda.cu). */
 tnl_status tnl_run_settled(tnl_context *context, tnl_operator op, const void *args,
                            const tnl_options *options);
 tnl_status tnl_workspace(tnl_context *context, tnl_operator op, const void *args,

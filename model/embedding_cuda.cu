@@ -1,8 +1,10 @@
 /*
  * The embedding and the norm behind it on CUDA, a block a row: stream = scale table[token],
  * x = r stream with r = 1 / sqrt(mean(stream^2) + eps). A thread has 16 bytes of a row at a time
- * where the alignment allows, else one element; what it wrote of the stream it reads again. It lets
- * no kernel in before all that came before it has ended, which tnl_run_settled() relies on.
+ * where the alignment allows, else one element; what it wrote of the stream it reads again.
+ *
+ * A pass begins with it, and it lets no kernel in before all that came before it has ended: what
+ * kernels of the pass read early (core/dispatch.h) relies on that.
  */
 #include "kernels/srmsnorm/cuda_row.cuh"
 #include "model/embedding.h"

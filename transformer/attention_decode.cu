@@ -9,8 +9,8 @@
  * and the one that comes last brings them together: in the order of the splits, so that two runs
  * agree.
  *
- * Positions and what the cache held before the call are not written to by the kernel before this
- * one, so that a block's first tokens are asked for while that one still runs.
+ * Positions and what the cache held before the call are settled (core/dispatch.h), so that a
+ * block's first tokens are asked for while the kernels ahead still run.
  *
  * The first block of a head also has the new token: it turns its key, attends to it and puts it
  * into the cache.

@@ -1,9 +1,10 @@
 /*
  * Kernels that follow one another without a gap. From Hopper on, a kernel launched here may be
- * brought onto the device while the one before it on the stream still runs; what it does before
- * wait_for_kernel_before() runs beside that one. So a kernel launched here calls that, or
- * await_previous(), in every thread, before it touches memory that another kernel may write to, or
- * read what it writes.
+ * brought onto the device while the one before it on the stream still runs, and where that one let
+ * it in before waiting itself, while those before still run, too: what a kernel does before
+ * wait_for_kernel_before() runs beside any of them. So no thread of a kernel launched here touches
+ * memory that another kernel may write to, or read what it writes, before it has waited or got its
+ * data from a thread that has; and every block has a thread that waits.
  */
 #ifndef TNL_KERNELS_COMMON_CUDA_LAUNCH_CUH
 #define TNL_KERNELS_COMMON_CUDA_LAUNCH_CUH
@@ -24,7 +25,8 @@ static __device__ __forceinline__ void wait_for_kernel_before() {
 #endif
 }
 
-/* The usual order. Small kernels, beside whose blocks the next one's find room, have the other. */
+/* The usual order. A kernel lets the next one in before it waits where that one has something to
+ * do meanwhile, and room beside the blocks of this one. */
 static __device__ __forceinline__ void await_previous() {
     wait_for_kernel_before();
     allow_next_kernel();
@@ -56,12 +58,12 @@ static tnl_status tnl_launch_as(const tnl_call *call, void (*kernel)(Parameters.
     return tnl_cuda_status(call, cudaLaunchKernelEx(&config, kernel, arguments...));
 }
 
-/* Launch a kernel that calls await_previous(), in clusters of so many blocks. */
+/* Launch a kernel that waits for those before it, in clusters of so many blocks. */
 template <typename... Parameters>
 static tnl_status tnl_launch_clusters(const tnl_call *call, void (*kernel)(Parameters...),
                                       unsigned cluster, dim3 grid, dim3 block, size_t shared,
                                       Parameters... arguments) {
-#ifdef TNL_BUILT_FOR_90 /* elsewhere await_previous() is empty */
+#ifdef TNL_BUILT_FOR_90 /* elsewhere no kernel waits */
     const bool overlaps = call->context->compute_capability >= 90;
 #else
     const bool overlaps = false;

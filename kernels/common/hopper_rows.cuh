@@ -9,8 +9,8 @@
  * and the second's sums are added to the first's. With SPLIT 2 (and one matrix) it's two blocks, a
  * cluster, that share k, and have twice the features together, which halves what is read of X.
  *
- * Weights that are settled (core/dispatch.h) are asked for, as much of them as shared memory holds,
- * while the kernels ahead still run.
+ * Weights of a block's first tile are asked for while the kernels ahead still run, as many as
+ * shared memory holds, where they are settled (core/dispatch.h).
  *
  * Shared memory:
  *     stages | the second half's sums, for the first | barriers

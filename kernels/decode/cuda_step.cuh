@@ -5,14 +5,14 @@
  *
  * A block has some columns of S, W (16 bytes) for each threadIdx.x, and all of its rows, every
  * blockDim.y-th of them for each threadIdx.y; a thread has STEP_ROWS of them in flight. The first
- * are asked for before q and k are made, but after what these are made from; and, where states are
- * settled (core/dispatch.h), on their way to the L2 before the kernels ahead have ended. Shared
- * memory:
+ * are asked for before q and k are made, but after what these are made from; and where states are
+ * settled (core/dispatch.h) they are on their way to the L2 before the kernels ahead have ended, as
+ * many of them as was best of none, 2, 4, .. 32 (STEP_ROWS). Shared memory:
  *
  *     q[f] | k[f] | sums[warps][blockDim.x W]
  *
  * q and k after their activation, times their factors; the warps' sums for o. Few tokens have a
- * kernel of their own, a shorter one, since its instructions come from memory too.
+ * kernel of their own, a shorter one, since its instructions come from memory too; it waits first.
  */
 #ifndef TNL_DECODE_CUDA_STEP_CUH
 #define TNL_DECODE_CUDA_STEP_CUH
@@ -143,8 +143,7 @@ static __device__ __forceinline__ void add_up(float (&o)[W], float *sums, int la
     }
 }
 
-/* Have the first STEP_ROWS rows of a thread's columns brought to the L2, of `rows` in all. All the
- * rows are more than what still runs leaves room for. */
+/* Have the first STEP_ROWS rows of a thread's columns brought to the L2, of `rows` in all. */
 template <typename T>
 static __device__ __forceinline__ void ask_for_rows(const step_tensors<T> &tensors, unsigned token,
                                                     unsigned head, int column, int rows) {
