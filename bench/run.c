@@ -1,7 +1,7 @@
 /*
  * One row: its inputs made from the seed, its workspace, a warm-up, and then the samples, one
- * launch each, through the very function that a user calls. A warm row's launches go through
- * several sets of tensors by turns.
+ * launch each, through the very function that a user calls. A warm row's launches, and the samples
+ * of a small cold one, go through several sets of tensors by turns.
  *
  * A row can be skipped, with the reason in its place: when the memory that it needs is not there,
  * when no variant of that name takes the call, or when it would try one's patience. The last is
@@ -135,17 +135,21 @@ typedef struct row_launch {
     const bench_job *job;
     void *workspace;
     size_t workspace_bytes;
+    int sets, turn; /* of tensors; the number of the next one's turn */
 } row_launch;
 
+/* A launch on the set whose turn it is; of a warm row, one on each. */
 static tnl_status launch_row(void *data) {
-    const row_launch *launch = data;
+    row_launch *launch = data;
     bench_runner *runner = launch->job->runner;
     const bench_row *row = launch->job->row;
-    tnl_status status = problem_run(&runner->problem, runner->context, row->variant->name,
-                                    launch->workspace, launch->workspace_bytes);
-    for (int i = 0; row->warm && i < runner->rotation.count && status == TNL_OK; i++)
-        status = problem_run(&runner->rotation.more[i], runner->context, row->variant->name,
-                             launch->workspace, launch->workspace_bytes);
+    tnl_status status = TNL_OK;
+    for (int i = 0; i < (row->warm ? launch->sets : 1) && status == TNL_OK; i++) {
+        const int set = launch->turn++ % launch->sets;
+        const problem *p = set == 0 ? &runner->problem : &runner->rotation.more[set - 1];
+        status = problem_run(p, runner->context, row->variant->name, launch->workspace,
+                             launch->workspace_bytes);
+    }
     return status;
 }
 
@@ -233,8 +237,10 @@ bool job_time(const bench_job *job, shim_state *state, const bench_work *work) {
 static void time_launch(const bench_job *job, shim_state *state, row_launch *launch) {
     bench_runner *runner = job->runner;
     const bench_row *row = job->row;
+    launch->sets = 1 + (row->warm ? runner->rotation.count
+                                  : rotation_count(&row->spec, runner->context, false));
     bench_work work = {
-        .launch = launch_row, .data = launch, .rounds = row->warm ? 1 + runner->rotation.count : 0};
+        .launch = launch_row, .data = launch, .rounds = row->warm ? launch->sets : 0};
     for (int i = 0; i < tnl_operators[row->spec.op].argument_count; i++) {
         const tnl_tensor *tensor = &runner->problem.tensor[i];
         if (!tensor->data)
@@ -272,18 +278,13 @@ static bool have_problem(const bench_job *job, shim_state *state) {
     return true;
 }
 
-/* The other sets of tensors that a warm row goes through. */
+/* The other sets of tensors that a row goes through. */
 static bool have_rotation(const bench_job *job, shim_state *state) {
     bench_runner *runner = job->runner;
     const problem_spec *spec = &job->row->spec;
-    if (!job->row->warm)
-        return true;
-    device_description description;
-    device_describe(runner->context, &description);
-    const int count = rotation_count(spec, description.cache);
+    const int count = rotation_count(spec, runner->context, job->row->warm);
     const double bytes = problem_bytes(spec);
-    if (runner->rotation.count != count &&
-        !job_fits(job, state, count * bytes, (count + 1) * bytes))
+    if (runner->rotation.count < count && !job_fits(job, state, count * bytes, (count + 1) * bytes))
         return false;
     if (!rotation_make(&runner->rotation, spec, count, runner->context)) {
         job_fail(job, state, "out of memory for the tensors");

@@ -16,7 +16,7 @@ typedef struct bench_runner {
 
     problem problem; /* the one that the last row left, for the next to use again */
     int problem_number;
-    bench_rotation rotation;   /* more of the same, once a warm row has asked for them */
+    bench_rotation rotation;   /* more of the same, once a row has asked for them */
     struct curve_end *curve;   /* by number */
     struct bench_model *model; /* the one that the last row left; NULL: none */
 

@@ -6,6 +6,7 @@
 
 #include "bench/gemms_cuda.h"
 #include "bench/kernels_cuda.h"
+#include "bench/rotation.h"
 #include "bench/yardsticks.h"
 #include "core/context.h"
 #include "core/memory.h"
@@ -23,20 +24,24 @@ static bool fill(const tnl_context *context, void *memory, tnl_type type, size_t
 
 /* ---- copies ------------------------------------------------------------------------------- */
 
+/* By turns between so many places. */
 typedef struct copy_task {
-    void *to, *from, *stream;
+    void *to[ROTATION_PLACES], *from[ROTATION_PLACES], *stream;
     size_t bytes;
+    int places, turn;
 } copy_task;
 
 static tnl_status copy_by_runtime(void *data) {
-    const copy_task *copy = data;
-    return status_of(
-        cudaMemcpyAsync(copy->to, copy->from, copy->bytes, cudaMemcpyDeviceToDevice, copy->stream));
+    copy_task *copy = data;
+    const int at = copy->turn++ % copy->places;
+    return status_of(cudaMemcpyAsync(copy->to[at], copy->from[at], copy->bytes,
+                                     cudaMemcpyDeviceToDevice, copy->stream));
 }
 
 static tnl_status copy_by_kernel(void *data) {
-    const copy_task *copy = data;
-    return status_of(bench_queue_copy(copy->to, copy->from, copy->bytes, copy->stream));
+    copy_task *copy = data;
+    const int at = copy->turn++ % copy->places;
+    return status_of(bench_queue_copy(copy->to[at], copy->from[at], copy->bytes, copy->stream));
 }
 
 /* A few samples of each way decide which takes the rest. */
@@ -57,17 +62,22 @@ static tnl_status measure_copy(const bench_yardsticks *yardsticks, copy_task *co
 
 static tnl_status copy_samples(const bench_yardsticks *yardsticks, size_t bytes,
                                bench_samples *taken) {
-    copy_task copy = {.to = tnl_memory_allocate(TNL_CUDA, bytes),
-                      .from = tnl_memory_allocate(TNL_CUDA, bytes),
-                      .stream = yardsticks->context->stream,
-                      .bytes = bytes};
-    tnl_status status = TNL_OUT_OF_MEMORY;
-    if (copy.to && copy.from &&
-        fill(yardsticks->context, copy.from, TNL_FLOAT32, bytes / sizeof(float), 0.5f,
-             yardsticks->seed))
-        status = measure_copy(yardsticks, &copy, taken);
-    tnl_memory_free(TNL_CUDA, copy.to);
-    tnl_memory_free(TNL_CUDA, copy.from);
+    copy_task copy = {.stream = yardsticks->context->stream,
+                      .bytes = bytes,
+                      .places = rotation_places(yardsticks->context, 2 * (double)bytes)};
+    bool made = true;
+    for (int i = 0; i < copy.places && made; i++) {
+        copy.to[i] = tnl_memory_allocate(TNL_CUDA, bytes);
+        copy.from[i] = tnl_memory_allocate(TNL_CUDA, bytes);
+        made = copy.to[i] && copy.from[i] &&
+               fill(yardsticks->context, copy.from[i], TNL_FLOAT32, bytes / sizeof(float), 0.5f,
+                    yardsticks->seed);
+    }
+    const tnl_status status = made ? measure_copy(yardsticks, &copy, taken) : TNL_OUT_OF_MEMORY;
+    for (int i = 0; i < copy.places; i++) {
+        tnl_memory_free(TNL_CUDA, copy.to[i]);
+        tnl_memory_free(TNL_CUDA, copy.from[i]);
+    }
     return status;
 }
 
