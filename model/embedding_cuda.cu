@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(EMBED_THREADS)
         }
         store<W>(stream + i, value);
     }
-    row_sums(squares);
+    block_sums(squares);
     const norm_scale<T> r = norm_scale_of<T>(squares[0], shape);
     for (int i = first; i < shape.width; i += step) {
         load<W>(stream + i, value);

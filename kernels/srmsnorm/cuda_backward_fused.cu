@@ -16,23 +16,25 @@ template <typename T> struct backward_tensors { matrix<T> x, dy, third, dx, du; 
 /* Where a thread holds many packs, three rows of them leave room for half as many threads; so do
  * the edges of rows in 16-bit types. */
 template <norm_kind KIND, typename T, int HELD, bool EDGES>
-constexpr unsigned most_threads = HELD < NORM_MOST_HELD || (KIND == NORM_PLAIN &&
-                                                            (!EDGES || sizeof(T) == sizeof(float)))
+constexpr unsigned most_threads = HELD == 1 ? NORM_SINGLE_THREADS
+                                  : HELD < NORM_MOST_HELD ||
+                                          (KIND == NORM_PLAIN &&
+                                           (!EDGES || sizeof(T) == sizeof(float)))
                                       ? NORM_MOST_THREADS
                                       : NORM_MOST_THREADS / 2;
 
-template <norm_kind KIND, typename T, int W, int HELD, bool EDGES, int SPLIT>
+template <norm_kind KIND, typename T, int W, int HELD, bool EDGES, int SPLIT, bool EVEN>
 __global__ void __launch_bounds__(most_threads<KIND, T, HELD, EDGES>)
     backward_kernel(const backward_tensors<T> tensors, const norm_shape shape) {
     using elements = pack<T, W>;
-    const norm_place<SPLIT> place;
+    const norm_place<SPLIT> place(HELD == 1);
     const int64_t row = place.row;
     __shared__ norm_exchange<2, SPLIT> exchange;
     await_previous();
     constexpr bool HAS_THIRD = KIND != NORM_PLAIN;
     const T *x = tensors.x.row(row), *dy = tensors.dy.row(row), *third = tensors.third.row(row);
     T *dx = tensors.dx.row(row), *du = tensors.du.row(row);
-    const norm_cut<T, W, EDGES> cut(x, place.exists(shape), shape.width);
+    const norm_cut<T, W, EDGES> cut(x, place.exists(shape.m), shape.width);
     const int64_t edge = cut.edge(place.thread);
 
     float sum[2] = {0, 0}; /* of x^2, of x g */
@@ -57,12 +59,17 @@ __global__ void __launch_bounds__(most_threads<KIND, T, HELD, EDGES>)
 #pragma unroll
     for (int j = 0; j < HELD; j++) {
         const unsigned i = place.thread + j * place.threads;
-        if (i < cut.packs) {
+        if (EVEN || i < cut.packs) {
             held[j] = load_whole<W>(x + cut.at(i));
             held_dy[j] = load_whole<W>(dy + cut.at(i));
             if (HAS_THIRD)
                 held_third[j] = load_whole<W>(third + cut.at(i));
         }
+    }
+    if (EVEN) {
+        look_up_page(dx + cut.at(place.thread));
+        if (KIND == NORM_GATE)
+            look_up_page(du + cut.at(place.thread));
     }
     exchange.open(place);
     if (edge >= 0) {
@@ -74,7 +81,7 @@ __global__ void __launch_bounds__(most_threads<KIND, T, HELD, EDGES>)
     }
 #pragma unroll
     for (int j = 0; j < HELD; j++)
-        if (place.thread + j * place.threads < cut.packs)
+        if (EVEN || place.thread + j * place.threads < cut.packs)
             take(held[j], held_dy[j], held_third[j]);
     /* With fewer held than can be, rows with more are not shared out so. */
     const unsigned rest = HELD == NORM_MOST_HELD ? place.thread + HELD * place.threads : cut.packs;
@@ -116,7 +123,7 @@ __global__ void __launch_bounds__(most_threads<KIND, T, HELD, EDGES>)
         give(edge, edge_x, edge_dy, edge_third);
 #pragma unroll
     for (int j = 0; j < HELD; j++)
-        if (place.thread + j * place.threads < cut.packs)
+        if (EVEN || place.thread + j * place.threads < cut.packs)
             give(cut.at(place.thread + j * place.threads), held[j], held_dy[j], held_third[j]);
     for (unsigned i = rest; i < cut.packs; i += place.threads)
         give(cut.at(i), load_whole<W>(x + cut.at(i)), load_whole<W>(dy + cut.at(i)),
@@ -138,7 +145,8 @@ tnl_status launch(const tnl_call *call, int x, int dy, int third, int dx, int du
             call, all, KIND == NORM_PLAIN ? 2 : 3, most_threads<KIND, T, NORM_MOST_HELD, false>,
             most_threads<KIND, T, NORM_MOST_HELD, true>, [&](auto form, norm_grid grid) {
                 return tnl_launch_clusters(
-                    call, backward_kernel<KIND, T, form.W, form.HELD, form.EDGES, form.SPLIT>,
+                    call,
+                    backward_kernel<KIND, T, form.W, form.HELD, form.EDGES, form.SPLIT, form.EVEN>,
                     form.SPLIT, grid.blocks, grid.block, 0, tensors, shape_of(call));
             });
     });

@@ -12,22 +12,23 @@ namespace {
 template <typename T> struct forward_tensors { matrix<T> x, other, sum, y; };
 
 /* The residual's rows with edges need more registers. */
-template <norm_kind KIND, bool EDGES>
-constexpr unsigned most_threads =
-    KIND == NORM_RESIDUAL &&EDGES ? NORM_MOST_THREADS / 2 : NORM_MOST_THREADS;
+template <norm_kind KIND, int HELD, bool EDGES>
+constexpr unsigned most_threads = HELD == 1                       ? NORM_SINGLE_THREADS
+                                  : KIND == NORM_RESIDUAL &&EDGES ? NORM_MOST_THREADS / 2
+                                                                  : NORM_MOST_THREADS;
 
-template <norm_kind KIND, typename T, int W, int HELD, bool EDGES, int SPLIT>
-__global__ void __launch_bounds__(most_threads<KIND, EDGES>)
+template <norm_kind KIND, typename T, int W, int HELD, bool EDGES, int SPLIT, bool EVEN>
+__global__ void __launch_bounds__(most_threads<KIND, HELD, EDGES>)
     forward_kernel(const forward_tensors<T> tensors, const norm_shape shape) {
     using elements = pack<T, W>;
-    const norm_place<SPLIT> place;
+    const norm_place<SPLIT> place(HELD == 1);
     const int64_t row = place.row;
     __shared__ norm_exchange<1, SPLIT> exchange;
     allow_next_kernel();
     wait_for_kernel_before();
     const T *x = tensors.x.row(row), *other = tensors.other.row(row);
     T *sum = tensors.sum.row(row), *y = tensors.y.row(row);
-    const norm_cut<T, W, EDGES> cut(x, place.exists(shape), shape.width);
+    const norm_cut<T, W, EDGES> cut(x, place.exists(shape.m), shape.width);
     const int64_t edge = cut.edge(place.thread);
 
     float squares[1] = {0};
@@ -62,12 +63,14 @@ __global__ void __launch_bounds__(most_threads<KIND, EDGES>)
 #pragma unroll
     for (int j = 0; j < HELD; j++) {
         const unsigned i = place.thread + j * place.threads;
-        if (i < cut.packs) {
+        if (EVEN || i < cut.packs) {
             held[j] = load_whole<W>(x + cut.at(i));
             if (KIND != NORM_PLAIN)
                 second[j] = load_whole<W>(other + cut.at(i));
         }
     }
+    if (EVEN)
+        look_up_page(y + cut.at(place.thread));
     exchange.open(place);
     if (edge >= 0) {
         held_edge = load_whole<1>(x + edge);
@@ -76,7 +79,7 @@ __global__ void __launch_bounds__(most_threads<KIND, EDGES>)
     }
 #pragma unroll
     for (int j = 0; j < HELD; j++)
-        if (place.thread + j * place.threads < cut.packs)
+        if (EVEN || place.thread + j * place.threads < cut.packs)
             take(cut.at(place.thread + j * place.threads), held[j], second[j]);
     /* With fewer held than can be, rows with more are not shared out so. */
     const unsigned rest = HELD == NORM_MOST_HELD ? place.thread + HELD * place.threads : cut.packs;
@@ -108,7 +111,7 @@ __global__ void __launch_bounds__(most_threads<KIND, EDGES>)
         give(edge, held_edge, second_edge);
 #pragma unroll
     for (int j = 0; j < HELD; j++)
-        if (place.thread + j * place.threads < cut.packs)
+        if (EVEN || place.thread + j * place.threads < cut.packs)
             give(cut.at(place.thread + j * place.threads), held[j], second[j]);
     for (unsigned i = rest; i < cut.packs; i += place.threads) {
         if (KIND == NORM_RESIDUAL) /* what `other` held may have been overwritten */
@@ -130,10 +133,11 @@ tnl_status launch(const tnl_call *call, int x, int other, int sum, int y) {
             tnl_matrix_of<T>(&tensor[sum]), tnl_matrix_of<T>(&tensor[y])};
         const int all[] = {x, other, sum, y};
         return norm_dispatch<T>(
-            call, all, KIND == NORM_PLAIN ? 1 : 2, NORM_MOST_THREADS, most_threads<KIND, true>,
-            [&](auto form, norm_grid grid) {
+            call, all, KIND == NORM_PLAIN ? 1 : 2, NORM_MOST_THREADS,
+            most_threads<KIND, NORM_MOST_HELD, true>, [&](auto form, norm_grid grid) {
                 return tnl_launch_clusters(
-                    call, forward_kernel<KIND, T, form.W, form.HELD, form.EDGES, form.SPLIT>,
+                    call,
+                    forward_kernel<KIND, T, form.W, form.HELD, form.EDGES, form.SPLIT, form.EVEN>,
                     form.SPLIT, grid.blocks, grid.block, 0, tensors, shape_of(call));
             });
     });

@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(WIDE_THREADS, 2)
         add_pack<W>(residual + i, x + i, more, squares[0]);
         store<W>(sum + i, more);
     }
-    row_sums(squares);
+    block_sums(squares);
     const norm_scale<T> r = norm_scale_of<T>(squares[0], shape);
 #pragma unroll
     for (int j = 0; j < WIDE_HELD; j++)

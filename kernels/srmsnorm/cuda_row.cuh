@@ -6,10 +6,12 @@
  * before the first is used. What a row has beyond that, where no block has enough threads for it,
  * is read a second time.
  *
- * Few rows want every row on many threads with little to do each, and a short program: HELD is 1.
- * A long one, of which one multiprocessor would take its time to read and write so much, is shared
- * by the SPLIT blocks of a cluster. Many rows want several packs in flight on each of fewer
- * threads.
+ * Few rows want every row on many threads with little to do each, and a short program: HELD is 1,
+ * and where no thread is without a pack (EVEN), none asks whether it has one. A long row, of which
+ * one multiprocessor would take its time to read and write so much, is shared by the SPLIT blocks
+ * of a cluster. Many rows want several packs in flight on each of fewer threads; but long ones of
+ * three tensors to read are shared by a cluster, too: as many threads as hold so much of a row
+ * leave a multiprocessor no room for other rows.
  *
  * A row of any length, at any address (EDGES), is cut where memory has multiples of 16 bytes; the
  * elements before the first and behind the last are dealt out to the row's first threads, one
@@ -21,12 +23,13 @@
 
 #include <type_traits>
 
-#include "kernels/common/bulk.cuh"
 #include "kernels/common/cuda_launch.cuh"
+#include "kernels/srmsnorm/cuda_sums.cuh"
 
 enum { NORM_MOST_HELD = 4, NORM_MOST_THREADS = 1024, NORM_THREADS = 128 };
-/* Of a row in a cluster: blocks at the most, and the warps of all of them. */
-enum { NORM_MOST_SPLIT = 8, NORM_CLUSTER_WARPS = 64 };
+/* Of a block at the most where each has one pack. */
+enum { NORM_SINGLE_THREADS = 512 };
+enum { NORM_MOST_SPLIT = 8 }; /* blocks of a row */
 /* Edges have fewer elements than this each, and rows with edges twice as many threads or more. */
 enum { NORM_EDGE = 8 };
 
@@ -93,6 +96,17 @@ static __device__ __forceinline__ void widen(const pack<T, W> &from, float (&to)
     }
 }
 
+/* Have the page that a thread will write to looked up while the inputs come: one thread of each 64
+ * blocks asks for a line of it, and none waits. */
+template <typename T> static __device__ __forceinline__ void look_up_page(const T *to) {
+    asm volatile("{\n"
+                 ".reg .pred p;\n"
+                 "setp.eq.u32 p, %1, 0;\n"
+                 "@p prefetch.global.L2 [%0];\n"
+                 "}" ::"l"(__cvta_generic_to_global(to)),
+                 "r"(threadIdx.x | blockIdx.x % 64));
+}
+
 /* ---- the scale of a row --------------------------------------------------------------------- */
 
 /* r in two parts, high + low, so that r x can be rounded once; 16-bit types need the first only. */
@@ -121,126 +135,13 @@ static __device__ __forceinline__ norm_scale<T> norm_scale_of(float squares,
     }
 }
 
-/* Sums over the threads of a row, each thread getting them. All threads of the block take part. */
-template <int N> static __device__ __forceinline__ void row_sums(float (&sum)[N]) {
-#pragma unroll
-    for (int i = 0; i < N; i++)
-#pragma unroll
-        for (unsigned distance = 16; distance > 0; distance /= 2)
-            if (distance < blockDim.x)
-                sum[i] += __shfl_xor_sync(0xffffffffu, sum[i], (int)distance);
-    if (blockDim.x <= 32)
-        return;
-
-    /* part[i]: the sum of each warp of the block; a row's warps lie side by side */
-    __shared__ float part[N][32];
-    const unsigned warps = blockDim.x / 32, first = threadIdx.y * warps, lane = threadIdx.x % 32;
-#pragma unroll
-    for (int i = 0; i < N; i++)
-        if (lane == 0)
-            part[i][first + threadIdx.x / 32] = sum[i];
-    __syncthreads();
-#pragma unroll
-    for (int i = 0; i < N; i++)
-        sum[i] = warp_sum(lane < warps ? part[i][first + lane] : 0.0f);
-}
-
-/* ---- a row in a cluster --------------------------------------------------------------------- */
-
-/* What of a row is a thread's: the row, its number among the row's threads, and how many these
- * are. The SPLIT blocks of a cluster follow one another. */
-template <int SPLIT> struct norm_place {
-    int64_t row;
-    unsigned thread, threads;
-
-    __device__ __forceinline__ norm_place()
-        : row(SPLIT > 1 ? blockIdx.x / SPLIT : (int64_t)blockIdx.x * blockDim.y + threadIdx.y),
-          thread(blockIdx.x % SPLIT * blockDim.x + threadIdx.x), threads(SPLIT * blockDim.x) {}
-
-    __device__ __forceinline__ bool exists(const norm_shape &shape) const {
-        return SPLIT > 1 || row < shape.m;
-    }
-};
-
-/* Where the warps of a row's blocks leave their sums, in the shared memory of each of them. */
-template <int N, int SPLIT> struct norm_exchange {
-    pack<float, N> part[NORM_CLUSTER_WARPS];
-    uint64_t arrived;
-
-    /* Say that this block may be written to, and wait until all others may. */
-    __device__ __forceinline__ void open(const norm_place<SPLIT> &place) {
-#if __CUDA_ARCH__ >= 900
-        if constexpr (SPLIT > 1) {
-            if (threadIdx.x == 0) {
-                asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\n"
-                             "fence.mbarrier_init.release.cluster;" ::"r"(shared_address(&arrived))
-                             : "memory");
-                bulk_expect(&arrived, place.threads / 32 * (unsigned)sizeof part[0]);
-            }
-            __syncwarp();
-            asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
-            asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
-        }
-#endif
-    }
-
-    /* Put a warp's sums into the block of each lane's number. */
-    __device__ __forceinline__ void put(const float (&sum)[N], unsigned warp) {
-#if __CUDA_ARCH__ >= 900
-        const unsigned lane = threadIdx.x % 32;
-        unsigned to, at;
-        asm("mapa.shared::cluster.u32 %0, %1, %2;"
-            : "=r"(to)
-            : "r"(shared_address(&part[warp])), "r"(lane));
-        asm("mapa.shared::cluster.u32 %0, %1, %2;"
-            : "=r"(at)
-            : "r"(shared_address(&arrived)), "r"(lane));
-        if (lane >= SPLIT)
-            return;
-        if constexpr (N == 1)
-            asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.f32 "
-                         "[%0], %1, [%2];" ::"r"(to),
-                         "f"(sum[0]), "r"(at)
-                         : "memory");
-        else
-            asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 "
-                         "[%0], {%1, %2}, [%3];" ::"r"(to),
-                         "f"(sum[0]), "f"(sum[1]), "r"(at)
-                         : "memory");
-#endif
-    }
-};
-
-/* Sums over the threads of a row, each thread getting them. All threads of its blocks take part. */
-template <int SPLIT, int N>
-static __device__ __forceinline__ void row_sums(float (&sum)[N], const norm_place<SPLIT> &place,
-                                                norm_exchange<N, SPLIT> &exchange) {
-    if constexpr (SPLIT == 1) {
-        row_sums(sum);
-    } else {
-        const unsigned lane = threadIdx.x % 32, warps = place.threads / 32;
-#pragma unroll
-        for (int i = 0; i < N; i++)
-            sum[i] = warp_sum(sum[i]);
-        exchange.put(sum, place.thread / 32);
-        bulk_wait(&exchange.arrived, 0);
-        pack<float, N> first = {}, second = {};
-        if (lane < warps)
-            first = exchange.part[lane];
-        if (lane + 32 < warps)
-            second = exchange.part[lane + 32];
-#pragma unroll
-        for (int i = 0; i < N; i++)
-            sum[i] = warp_sum(first.at[i] + second.at[i]);
-    }
-}
-
 /* ---- launching ------------------------------------------------------------------------------ */
 
 /* A kernel's constants. */
-template <int W_, int HELD_, bool EDGES_ = false, int SPLIT_ = 1> struct norm_form {
+template <int W_, int HELD_, bool EDGES_ = false, int SPLIT_ = 1, bool EVEN_ = false>
+struct norm_form {
     static constexpr int W = W_, HELD = HELD_, SPLIT = SPLIT_;
-    static constexpr bool EDGES = EDGES_;
+    static constexpr bool EDGES = EDGES_, EVEN = EVEN_;
 };
 
 /* What a launch has besides. */
@@ -269,39 +170,48 @@ static unsigned norm_threads(unsigned packs, int held, unsigned most) {
     return x < most ? x : most;
 }
 
-/* Whether a call has few rows: two or fewer for each multiprocessor. */
-static bool norm_few(const tnl_call *call) {
-    return call->dim[DIM_M] <= 2 * call->context->multiprocessors;
+/* Whether a call has few blocks, with so many for a row: two or fewer for each multiprocessor. */
+static bool norm_few(const tnl_call *call, int64_t blocks) {
+    return call->dim[DIM_M] * blocks <= 2 * call->context->multiprocessors;
 }
 
 /* How many packs a thread holds where rows have no edges: more where a row would else take a large
  * block, whose threads wait for each other. */
 static int norm_held(const tnl_call *call, unsigned packs) {
-    int held = norm_few(call) ? 1 : 2;
-    while (held < NORM_MOST_HELD && ceil_div(packs, held) > NORM_MOST_THREADS / 2)
+    int held = norm_few(call, 1) ? 1 : 2;
+    while (held < NORM_MOST_HELD && ceil_div(packs, held) > NORM_SINGLE_THREADS)
         held *= 2;
     return held;
 }
 
 /* The blocks that share a row without edges, each of its threads having one pack. Few rows are
  * split as long as the blocks don't become too small, nor more than the multiprocessors hold two
- * of. With three tensors to read they are split further: the registers for so much of a row are
- * what keeps other blocks out of a multiprocessor. */
+ * of; long rows of three tensors to read, however many there are. */
 static int norm_split(const tnl_call *call, unsigned packs, int inputs) {
 #ifdef TNL_BUILT_FOR_90
     const bool has_clusters = call->context->compute_capability >= 90;
 #else
     const bool has_clusters = false;
 #endif
-    const int64_t most_blocks = (inputs < 3 ? 2 : 8) * call->context->multiprocessors;
-    int split = has_clusters && norm_few(call) ? NORM_MOST_SPLIT : 1;
-    while (split > 1 &&
-           (call->dim[DIM_M] * split > most_blocks || packs < (unsigned)split * NORM_THREADS))
+    const bool is_long = inputs == 3 && packs >= 2 * NORM_SINGLE_THREADS;
+    unsigned split = has_clusters ? NORM_MOST_SPLIT : 1;
+    while (split > 1 && (!norm_few(call, split) || packs < split * NORM_THREADS) &&
+           !(is_long && packs >= split * 2 * NORM_THREADS))
         split /= 2;
-    const unsigned most_packs = (unsigned)split * NORM_MOST_THREADS / 2;
+    const unsigned most_packs = split * NORM_SINGLE_THREADS;
     return packs <= (most_packs < 32 * NORM_CLUSTER_WARPS ? most_packs : 32 * NORM_CLUSTER_WARPS)
-               ? split
+               ? (int)split
                : 1;
+}
+
+/* Call run() for rows without edges of which each thread has one pack. EVEN: no thread is without,
+ * which saves few rows some time; with many, registers for as many more threads count for more. */
+template <int W, bool EVEN, typename F>
+static tnl_status norm_run_single(int split, norm_grid grid, F run) {
+    return split == 1   ? run(norm_form<W, 1, false, 1, EVEN>(), grid)
+           : split == 2 ? run(norm_form<W, 1, false, 2, EVEN>(), grid)
+           : split == 4 ? run(norm_form<W, 1, false, 4, EVEN>(), grid)
+                        : run(norm_form<W, 1, false, NORM_MOST_SPLIT, EVEN>(), grid);
 }
 
 /* Call run(norm_form(), norm_grid()) with what shares out the rows of the tensors of these indices,
@@ -321,15 +231,15 @@ static tnl_status norm_dispatch(const tnl_call *call, const int (&index)[COUNT],
     const int64_t m = call->dim[DIM_M];
     const unsigned packs = (unsigned)ceil_div(call->dim[DIM_HIDDEN], whole || edges ? W : 1);
     const int split = whole ? norm_split(call, packs, inputs) : 1;
-    if (split > 1) {
-        const norm_grid grid = {norm_threads(packs, split, NORM_MOST_THREADS / 2),
-                                (unsigned)m * split};
-        return split == 2   ? run(norm_form<W, 1, false, 2>(), grid)
-               : split == 4 ? run(norm_form<W, 1, false, 4>(), grid)
-                            : run(norm_form<W, 1, false, NORM_MOST_SPLIT>(), grid);
+    const int held = !whole ? NORM_MOST_HELD : split > 1 ? 1 : norm_held(call, packs);
+    if (held == 1) {
+        const unsigned threads = norm_threads(packs, split, NORM_SINGLE_THREADS);
+        const norm_grid grid = {threads, (unsigned)(m * split)};
+        const bool even = threads * split == packs && norm_few(call, split);
+        return even ? norm_run_single<W, true>(split, grid, run)
+                    : norm_run_single<W, false>(split, grid, run);
     }
 
-    const int held = whole ? norm_held(call, packs) : NORM_MOST_HELD;
     unsigned x = norm_threads(packs, held, edges ? most_with : most_without);
     if (edges && x < 2 * NORM_EDGE)
         x = 2 * NORM_EDGE;
@@ -340,9 +250,7 @@ static tnl_status norm_dispatch(const tnl_call *call, const int (&index)[COUNT],
     if (!whole)
         return edges ? run(norm_form<W, NORM_MOST_HELD, true>(), grid)
                      : run(norm_form<1, NORM_MOST_HELD>(), grid);
-    return held == 1   ? run(norm_form<W, 1>(), grid)
-           : held == 2 ? run(norm_form<W, 2>(), grid)
-                       : run(norm_form<W, NORM_MOST_HELD>(), grid);
+    return held == 2 ? run(norm_form<W, 2>(), grid) : run(norm_form<W, NORM_MOST_HELD>(), grid);
 }
 
 #endif
