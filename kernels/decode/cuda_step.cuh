@@ -224,6 +224,17 @@ static __global__ void __launch_bounds__(STEP_THREADS, ORIGIN ? STEP_BLOCKS - 1 
     add_up<W, T>(o, sums, lanes, first_column, shape.e, thread, threads, tensors.o.at(token, head));
 }
 
+/* A pack that no other thread reads: it passes the first-level cache by, which saves 0.07 of 4.77
+ * microseconds for one token. */
+static __device__ __forceinline__ pack<float, FEW_PACK> load_alone(const float *from) {
+    pack<float, FEW_PACK> p;
+    asm volatile("ld.global.L1::no_allocate.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(p.at[0]), "=f"(p.at[1]), "=f"(p.at[2]), "=f"(p.at[3])
+                 : "l"(from)
+                 : "memory");
+    return p;
+}
+
 /* The same for few tokens and states of FEW_ROWS rows, whose parts are whole blocks. The threads
  * that share STEP_COLUMNS packs of a row have as many rows, one after another: each makes q and k
  * for one of them, and gives these to the others. */
@@ -253,7 +264,7 @@ static __global__ void __launch_bounds__(FEW_THREADS)
     elements held[STEP_COLUMNS];
 #pragma unroll
     for (int j = 0; j < STEP_COLUMNS; j++)
-        held[j] = *(const elements *)(state + j * hop);
+        held[j] = load_alone(state + j * hop);
 
     const step_factors factors = factors_of<ORIGIN>(slope, t);
     float decay = factors.decay;
