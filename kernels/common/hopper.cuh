@@ -163,6 +163,21 @@ static __device__ __forceinline__ void barrier_wait(barrier *b, int parity) {
     } while (!ended);
 }
 
+/* The warp's number, so that the compiler knows it to be the warp's and not the thread's. */
+static __device__ __forceinline__ int warp_number() {
+    return __shfl_sync(0xffffffff, (int)threadIdx.x / 32, 0);
+}
+
+/* Whether this is the one thread of a whole warp that acts for it, in a way that the compiler
+ * knows: it then keeps what TMA is asked for in uniform registers, without a loop over the threads.
+ */
+static __device__ __forceinline__ bool elect_one() {
+    uint32_t mine;
+    asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.u32 %0, 1, 0, p;\n}"
+                 : "=r"(mine));
+    return mine != 0;
+}
+
 /* A barrier among `threads` threads of the block, by number; __syncthreads() is number 0. */
 static __device__ __forceinline__ void sync_threads(int number, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
@@ -232,14 +247,19 @@ static __device__ __forceinline__ void barrier_arrive_at(barrier *b, int rank) {
                  : "memory");
 }
 
-/* Write a number into this place of the shared memory of the block of that rank. */
-static __device__ __forceinline__ void store_at(float *shared, int rank, float value) {
+/* Write four numbers into this place, of 16 bytes, of the shared memory of the block of that rank;
+ * their bytes count on that block's own barrier. */
+static __device__ __forceinline__ void store_async_at(float4 *shared, int rank, barrier *b,
+                                                      const float (&value)[4]) {
     asm volatile("{\n"
-                 ".reg .b32 there;\n"
-                 "mapa.shared::cluster.u32 there, %0, %1;\n"
-                 "st.shared::cluster.f32 [there], %2;\n"
+                 ".reg .b32 there, barrier;\n"
+                 "mapa.shared::cluster.u32 there, %0, %2;\n"
+                 "mapa.shared::cluster.u32 barrier, %1, %2;\n"
+                 "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 "
+                 "[there], {%3, %4, %5, %6}, [barrier];\n"
                  "}" ::"r"(shared_address(shared)),
-                 "r"(rank), "f"(value)
+                 "r"(shared_address(b)), "r"(rank), "f"(value[0]), "f"(value[1]), "f"(value[2]),
+                 "f"(value[3])
                  : "memory");
 }
 

@@ -5,12 +5,13 @@
  *
  * W is the left operand: the products are of 64 features (rows) by ROWS rows of X (columns). A
  * block has up to 128 features, 64 each of its two warpgroups, about as many as its share of the
- * device; another warp fetches. With 64 features and fewer the warpgroups share k, panel by panel,
- * and the second's sums are added to the first's. With SPLIT 2 (and one matrix) it's two blocks, a
- * cluster, that share k, and have twice the features together, which halves what is read of X.
+ * device; one warp more fetches W, another X. With 64 features and fewer the warpgroups share k,
+ * panel by panel, and the second's sums are added to the first's. With SPLIT 2 (and one matrix)
+ * it's two blocks, a cluster, that share k, and have twice the features together, which halves what
+ * is read of X.
  *
- * Weights of a block's first tile are asked for while the kernels ahead still run, as many as
- * shared memory holds, where they are settled (core/dispatch.h).
+ * Weights are asked for while the kernels ahead still run, as many as shared memory holds, where
+ * they are settled (core/dispatch.h).
  *
  * Shared memory:
  *     stages | the second half's sums, for the first | barriers
@@ -18,10 +19,15 @@
  * Products read 64 rows from a panel of fewer features too; what lies behind it makes sums that
  * nobody looks at.
  *
- * On an H200, down for 16 rows, D = 4096 and g = 11264, cold, in microseconds: 26.3. With L2
- * reading 256 bytes at least 27.7 to 28.7; with SPLIT 1 27.0; with SPLIT 4 33.5, since the last
- * cluster of four finds no place until another has ended; with X multicast to two blocks
- * instead 30.7.
+ * On an H200, down for 16 rows, D = 4096 and g = 11264, cold, in microseconds: 26.2 to
+ * 27.1, an empty kernel 2.9, and plain reads of W 23.5. In the run of 26.6 to 27.1 it took 27.9
+ * with one thread that asks for W and X in a branch of its own, where each copy costs a loop over
+ * the warp's threads, and with barriers of the cluster around the exchange, which wait for all
+ * memory. Earlier, when that was 26.3: with L2 reading 256 bytes at least 27.7 to 28.7; with SPLIT
+ * 1 27.0; with SPLIT 4 33.5, since the last cluster of four finds no place until another has ended;
+ * with X multicast to two blocks instead 30.7. In a loop without rests: stages of half or of three
+ * quarters the size 0.2 more, half as much again 0.2 more; W brought to L2 one to eight stages
+ * ahead 0.3 to 6.0 more.
  */
 #ifndef TNL_KERNELS_COMMON_HOPPER_ROWS_CUH
 #define TNL_KERNELS_COMMON_HOPPER_ROWS_CUH
@@ -31,11 +37,13 @@
 namespace hopper_rows {
 
 constexpr int MOST_ROWS = 64;
-constexpr int WARPGROUP = 128, MULTIPLIERS = 2, THREADS = MULTIPLIERS * WARPGROUP + 32;
+constexpr int WARPGROUP = 128, MULTIPLIERS = 2, THREADS = MULTIPLIERS * WARPGROUP + 2 * 32;
+constexpr int WEIGHTS_WARP = MULTIPLIERS * WARPGROUP / 32, ROWS_WARP = WEIGHTS_WARP + 1;
 constexpr int MOST_FEATURES = 64 * MULTIPLIERS;
 constexpr int STAGE_BYTES_LEAST = 32 << 10, STAGES_BYTES = 192 << 10, MOST_STAGES = 16;
 constexpr int FEW_FEATURES = 48;                   /* of a block: with fewer k is split */
 constexpr int SHARED_STAGE_BYTES_LEAST = 48 << 10; /* where warpgroups share k */
+static_assert(2 * FEW_FEATURES < MOST_FEATURES, "a cluster's tile has all of its features");
 
 template <int MATRICES, typename Output> struct arguments {
     CUtensorMap x, w[MATRICES];
@@ -90,39 +98,33 @@ static __device__ share share_of(const arguments<MATRICES, Output> &at, int tile
     return {tile * at.features_of_block, at.steps * rank / SPLIT, at.steps * (rank + 1) / SPLIT};
 }
 
-/* W's part of stage i of a tile; all bytes of the stage are announced. */
+/* W's part of a tile's stages, by one warp, which announces all bytes of a stage. */
 template <int MATRICES, int ROWS, typename Output>
-static __device__ void fetch_weights(const arguments<MATRICES, Output> &at, const stage_ring &ring,
-                                     int feature, int i) {
+static __device__ void fetch_weights(const arguments<MATRICES, Output> &at, stage_ring &ring,
+                                     const share &of) {
     const int w_bytes = at.features_of_block * PANEL_ROW_BYTES;
-    barrier *const full = &ring.full[ring.slot];
-    unsigned char *to = ring.stage();
-    barrier_expect(full, (uint32_t)ring.bytes);
-    for (int panel = 0; panel < at.panels; panel++, to += ROWS * PANEL_ROW_BYTES)
-        for (int j = 0; j < MATRICES; j++, to += w_bytes)
-            tma_load(to, &at.w[j], full, (i * at.panels + panel) * PANEL_COLUMNS, feature);
+    for (int i = of.begin; i < of.end; i++, ring.advance()) {
+        barrier_wait(&ring.empty[ring.slot], ring.parity ^ 1);
+        if (!elect_one())
+            continue;
+        barrier *const full = &ring.full[ring.slot];
+        unsigned char *to = ring.stage();
+        barrier_expect(full, (uint32_t)ring.bytes);
+        for (int panel = 0; panel < at.panels; panel++, to += ROWS * PANEL_ROW_BYTES)
+            for (int j = 0; j < MATRICES; j++, to += w_bytes)
+                tma_load(to, &at.w[j], full, (i * at.panels + panel) * PANEL_COLUMNS, of.feature);
+    }
 }
 
-/* The same of a tile's first stages, as many as the ring has: how many these are. */
+/* X's part, by another. */
 template <int MATRICES, int ROWS, typename Output>
-static __device__ int fetch_ahead(const arguments<MATRICES, Output> &at, stage_ring ring,
+static __device__ void fetch_rows(const arguments<MATRICES, Output> &at, stage_ring &ring,
                                   const share &of) {
-    const int stages = min(ring.count, of.end - of.begin);
-    for (int i = 0; i < stages; i++, ring.advance())
-        fetch_weights<MATRICES, ROWS>(at, ring, of.feature, of.begin + i);
-    return stages;
-}
-
-/* A tile, of whose first `ahead` stages W's part has been asked for. */
-template <int MATRICES, int ROWS, typename Output>
-static __device__ void fetch(const arguments<MATRICES, Output> &at, stage_ring &ring,
-                             const share &of, int ahead) {
     const int w_bytes = MATRICES * at.features_of_block * PANEL_ROW_BYTES;
     for (int i = of.begin; i < of.end; i++, ring.advance()) {
-        if (i >= of.begin + ahead) {
-            barrier_wait(&ring.empty[ring.slot], ring.parity ^ 1);
-            fetch_weights<MATRICES, ROWS>(at, ring, of.feature, i);
-        }
+        barrier_wait(&ring.empty[ring.slot], ring.parity ^ 1);
+        if (!elect_one())
+            continue;
         unsigned char *to = ring.stage();
         for (int panel = 0; panel < at.panels; panel++, to += ROWS * PANEL_ROW_BYTES)
             tma_load(to += w_bytes, &at.x, &ring.full[ring.slot],
@@ -168,30 +170,34 @@ multiply(sums<MATRICES, ROWS> &c, const arguments<MATRICES, Output> &at, stage_r
 }
 
 /* The first half's threads, the first warpgroup's or (SPLIT 2) the first block's, add the sums of
- * the second's of the same number. */
+ * the second's of the same number. Between blocks the barrier `came` counts them, once: a cluster
+ * has one tile. */
 template <int SPLIT, int MATRICES, int ROWS>
-static __device__ __forceinline__ void exchange(sums<MATRICES, ROWS> &c, float *shared, int half) {
-    constexpr int COUNT = sizeof c / sizeof(float), THREADS_OF_HALF = SPLIT * WARPGROUP;
-    static_assert(COUNT * THREADS_OF_HALF * sizeof(float) <= ROWS * EXCHANGE_ROW_BYTES, "all fit");
-    float *const flat = &c[0][0][0], *const mine = shared + threadIdx.x % THREADS_OF_HALF;
-    const bool multiplies = threadIdx.x < MULTIPLIERS * WARPGROUP;
+static __device__ __forceinline__ void exchange(sums<MATRICES, ROWS> &c, float4 *shared,
+                                                barrier *came, int threads, int half) {
+    constexpr int COUNT = sizeof c / sizeof(float4), THREADS_OF_HALF = SPLIT * WARPGROUP;
+    static_assert(COUNT * THREADS_OF_HALF * sizeof(float4) <= ROWS * EXCHANGE_ROW_BYTES, "fits");
+    float(*const sum)[4] = c[0];
+    float4 *const mine = shared + threadIdx.x % THREADS_OF_HALF;
+    const bool multiplies = (int)threadIdx.x < threads;
     if (multiplies && half == 1)
 #pragma unroll
         for (int i = 0; i < COUNT; i++)
             if (SPLIT == 1)
-                mine[i * THREADS_OF_HALF] = flat[i];
+                mine[i * THREADS_OF_HALF] = {sum[i][0], sum[i][1], sum[i][2], sum[i][3]};
             else
-                store_at(&mine[i * THREADS_OF_HALF], 0, flat[i]);
+                store_async_at(&mine[i * THREADS_OF_HALF], 0, came, sum[i]);
     if (SPLIT == 1)
         __syncthreads();
-    else
-        cluster_sync();
-    if (multiplies && half == 0)
-#pragma unroll
-        for (int i = 0; i < COUNT; i++)
-            flat[i] += mine[i * THREADS_OF_HALF];
+    if (!multiplies || half == 1)
+        return;
     if (SPLIT == 2)
-        cluster_sync();
+        barrier_wait(came, 0);
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+        const float4 other = mine[i * THREADS_OF_HALF];
+        sum[i][0] += other.x, sum[i][1] += other.y, sum[i][2] += other.z, sum[i][3] += other.w;
+    }
 }
 
 template <int MATRICES, int ROWS, typename Output>
@@ -223,19 +229,17 @@ __global__ void TNL_CLUSTER(SPLIT) __launch_bounds__(THREADS, 1)
     kernel(const __grid_constant__ arguments<MATRICES, Output> at) {
 #ifdef TNL_HOPPER_CODE
     extern __shared__ __align__(1024) unsigned char shared[];
-    const int warp = threadIdx.x / 32, group = warp / 4, rank = SPLIT == 1 ? 0 : cluster_rank();
-    float *const others = (float *)(shared + STAGES_BYTES);
+    const int warp = warp_number(), group = warp / 4, rank = SPLIT == 1 ? 0 : cluster_rank();
+    float4 *const others = (float4 *)(shared + STAGES_BYTES);
     barrier *const barriers = (barrier *)(shared + STAGES_BYTES + ROWS * EXCHANGE_ROW_BYTES);
     const int bytes = panel_bytes<MATRICES, ROWS>(at.features_of_block);
     stage_ring ring = {shared, barriers, barriers + MOST_STAGES, at.stages, at.panels * bytes};
     const bool many = at.features_of_block > 64, shares_k = shared_by_warpgroups<SPLIT>(at);
     const int multipliers = many || shares_k ? 2 : 1;
+    barrier *const came = barriers + 2 * MOST_STAGES;
     const part mine = shares_k ? part{at.panels / 2, group * bytes, 2 * bytes, 0}
                                : part{at.panels, 0, bytes, 64 * group};
-    if (SPLIT == 2)
-        cluster_announce();
-    const bool fetches = threadIdx.x == MULTIPLIERS * WARPGROUP;
-    if (fetches) {
+    if (threadIdx.x == WEIGHTS_WARP * 32) {
         prefetch_map(&at.x);
         for (int i = 0; i < MATRICES; i++)
             prefetch_map(&at.w[i]);
@@ -245,30 +249,33 @@ __global__ void TNL_CLUSTER(SPLIT) __launch_bounds__(THREADS, 1)
             barrier_init(&ring.full[i], 1);
             barrier_init(&ring.empty[i], multipliers * WARPGROUP / 32);
         }
+        barrier_init(came, 1);
         barrier_init_fence();
+        if (SPLIT == 2 && rank == 0)
+            barrier_expect(came, multipliers * WARPGROUP * (uint32_t)sizeof(sums<MATRICES, ROWS>));
     }
     __syncthreads();
+    if (SPLIT == 2)
+        cluster_announce();
     allow_next_kernel();
-    int tile = blockIdx.x / SPLIT, ahead = 0;
-    if (fetches && at.settled)
-        ahead = fetch_ahead<MATRICES, ROWS>(at, ring, share_of<SPLIT>(at, tile, rank));
-    __syncwarp();
-    wait_for_kernel_before();
     if (SPLIT == 2) /* exchange() writes to the other block */
         cluster_await_all();
-    for (; tile * at.features_of_block < at.features; tile += gridDim.x / SPLIT) {
+    if (warp != WEIGHTS_WARP || !at.settled)
+        wait_for_kernel_before();
+    for (int tile = blockIdx.x / SPLIT; tile * at.features_of_block < at.features;
+         tile += gridDim.x / SPLIT) {
         const share of = share_of<SPLIT>(at, tile, rank);
         sums<MATRICES, ROWS> c = {};
-        if (warp == MULTIPLIERS * WARPGROUP / 32) {
-            if (fetches)
-                fetch<MATRICES, ROWS>(at, ring, of, ahead);
-            ahead = 0;
-            __syncwarp();
+        if (warp == WEIGHTS_WARP) {
+            fetch_weights<MATRICES, ROWS>(at, ring, of);
+        } else if (warp == ROWS_WARP) {
+            fetch_rows<MATRICES, ROWS>(at, ring, of);
         } else if (group < multipliers) {
             multiply<T, MATRICES, ROWS>(c, at, ring, of, mine);
         }
         if (SPLIT == 2 || shares_k)
-            exchange<SPLIT, MATRICES, ROWS>(c, others, SPLIT == 2 ? rank : group);
+            exchange<SPLIT, MATRICES, ROWS>(c, others, came, multipliers * WARPGROUP,
+                                            SPLIT == 2 ? rank : group);
         if (rank == 0 && group < (many ? 2 : 1))
             write<MATRICES, ROWS>(c, at, of.feature);
     }
@@ -301,7 +308,7 @@ static tnl_status launch_kernel(const tnl_call *call, const tnl_tensor *x,
         return status;
     const int64_t tiles = ceil_div(at->features, at->features_of_block);
     constexpr int SHARED =
-        STAGES_BYTES + ROWS * EXCHANGE_ROW_BYTES + 2 * MOST_STAGES * (int)sizeof(uint64_t);
+        STAGES_BYTES + ROWS * EXCHANGE_ROW_BYTES + (2 * MOST_STAGES + 1) * (int)sizeof(uint64_t);
     return tnl_launch_overlapping(call, kernel<T, MATRICES, ROWS, SPLIT, Output>,
                                   dim3((unsigned)(SPLIT * (tiles < clusters ? tiles : clusters))),
                                   THREADS, SHARED, true, *at);
