@@ -3,18 +3,25 @@
  * its time goes into reading W once, and nothing reads memory faster than many small blocks that
  * each ask for all that they want, 16 KiB or some more, before they use the first of it, and end.
  *
- * A block has VECTOR_ROWS rows of W, and its threads share k. At the end the warps' sums are added
- * in their order, so that two runs agree.
+ * A block has VECTOR_ROWS rows of W, and its threads share k. At the end the first warp adds the
+ * warps' sums, a lane each, so that two runs agree.
  *
- * On an H200, D = 4096 and g = 11264, cold, in microseconds:
+ * On an H200, D = 4096 and g = 11264, cold, in microseconds (an empty kernel: 2.9):
  *                                         gate    down    projection
  *     reads of W alone                    43.5    23.5    32.3
- *     this kernel                         43.4    24.6    32.9
+ *     this kernel                         43.2    24.0    32.6
+ *     with products under a condition     43.3    24.1    32.7
+ *     a thread adds up a row's sums       43.2    24.3    32.5
+ *     both of these                       43.3    24.5    32.8
  *     cuda_streaming.cuh                  48.5    26.2    36.0
  *     four features a block               51.8    27.4    33.6
  *     x asked for only where it's used    47.2    25.8    36.6
- * One row a block with six loads a thread: down 24.3. Loads under a condition each are no good: the
- * compiler then puts them between the products, a few on their way at a time.
+ * The reads and the last three are of another run. In some processes the gate takes 44.5. Loads
+ * under a condition each are no good: the compiler then puts them between the products, a few on
+ * their way at a time; nor is a condition around the products, into which it draws their loads. In
+ * a loop without rests down takes no less with x kept in registers by blocks that stay, a warp to
+ * each slice of k (24.7, as with both of these), more with bulk copies to shared memory instead of
+ * loads (25.3 to 26.4), and more with W brought to L2 ahead (27 and more).
  */
 #ifndef TNL_KERNELS_COMMON_CUDA_VECTORS_CUH
 #define TNL_KERNELS_COMMON_CUDA_VECTORS_CUH
@@ -74,25 +81,32 @@ __global__ void __launch_bounds__(VECTOR_THREADS)
     float sum[MATRICES][FEATURES] = {};
     for (int k = (int)threadIdx.x * 8; k < at.depth; k += LOADS * stride) {
         uint4 w[LOADS][MATRICES][FEATURES], x[LOADS];
+        bool inside[LOADS];
+        int from[LOADS];
+#pragma unroll
+        for (int l = 0; l < LOADS; l++) {
+            inside[l] = l == 0 || k + l * stride < at.depth;
+            from[l] = inside[l] ? k + l * stride : k;
+        }
 #pragma unroll
         for (int l = 0; l < LOADS; l++)
 #pragma unroll
             for (int i = 0; i < MATRICES; i++)
 #pragma unroll
                 for (int f = 0; f < FEATURES; f++)
-                    w[l][i][f] =
-                        load_once(row[i][f] + (k + l * stride < at.depth ? k + l * stride : k));
+                    w[l][i][f] = load_once(row[i][f] + from[l]);
 #pragma unroll
         for (int l = 0; l < LOADS; l++)
-            x[l] = *(const uint4 *)(at.x + (k + l * stride < at.depth ? k + l * stride : k));
+            x[l] = *(const uint4 *)(at.x + from[l]);
 #pragma unroll
         for (int l = 0; l < LOADS; l++)
-            if (k + l * stride < at.depth)
 #pragma unroll
-                for (int i = 0; i < MATRICES; i++)
+            for (int i = 0; i < MATRICES; i++)
 #pragma unroll
-                    for (int f = 0; f < FEATURES; f++)
-                        sum[i][f] = dot<T>(w[l][i][f], x[l], sum[i][f]);
+                for (int f = 0; f < FEATURES; f++) {
+                    const float more = dot<T>(w[l][i][f], x[l], sum[i][f]);
+                    sum[i][f] = inside[l] ? more : sum[i][f];
+                }
     }
 #pragma unroll
     for (int i = 0; i < MATRICES; i++)
@@ -103,15 +117,19 @@ __global__ void __launch_bounds__(VECTOR_THREADS)
                 parts[threadIdx.x / 32][i][f] = of_warp;
         }
     __syncthreads();
-    const int mine = (int)threadIdx.x;
-    if (mine >= FEATURES || first + mine >= at.features)
+    if (threadIdx.x >= 32)
         return;
-    float value[MATRICES] = {};
-    for (int warp = 0; warp < (int)blockDim.x / 32; warp++)
+    const int lane = (int)threadIdx.x, warps = (int)blockDim.x / 32;
+    float value[MATRICES];
 #pragma unroll
-        for (int i = 0; i < MATRICES; i++)
-            value[i] += parts[warp][i][mine];
-    at.output.write(0, first + mine, value);
+    for (int i = 0; i < MATRICES; i++)
+#pragma unroll
+        for (int f = 0; f < FEATURES; f++) {
+            const float total = warp_sum(lane < warps ? parts[lane][i][f] : 0);
+            value[i] = f == 0 || lane == f ? total : value[i];
+        }
+    if (lane < FEATURES && first + lane < at.features)
+        at.output.write(0, first + lane, value);
 }
 
 template <typename T, int MATRICES, typename Output>
