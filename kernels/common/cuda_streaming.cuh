@@ -1,7 +1,8 @@
 /*
  * The matrix product of a few rows, C = X W^T with X [m,k], W [n,k] and m at most MOST_ROWS,
  * in 16-bit types with sums in float32: all its time goes into reading W once, so everything here
- * is for keeping reads of W on their way.
+ * is for keeping reads of W on their way. One row is cuda_vectors.cuh's, and on Hopper the others
+ * are hopper_rows.cuh's where TMA can read X and W; here is what's left.
  *
  * The n features are shared out evenly over the blocks; a block takes its own by 16 at a time, and
  * its warps share k, a chunk at a time by turns. W is the left operand of mma.cuh's product and
@@ -18,7 +19,6 @@
 namespace streaming {
 
 constexpr int MOST_ROWS = 16;
-constexpr int ROWS_ALWAYS = 8; /* here; with more, or two matrices, hopper_rows.cuh is faster */
 constexpr int WARPS = 8, THREADS = 32 * WARPS, BLOCKS_PER_MULTIPROCESSOR = 2;
 constexpr int FEATURES = 16; /* at a time */
 constexpr int STEP = 32;     /* of k */
@@ -163,7 +163,7 @@ static tnl_status launch(const tnl_call *call, const tnl_tensor *x,
                          const tnl_tensor *const (&w)[MATRICES], const Output &output) {
     if (x->shape[0] == 1)
         return launch_vector<T>(call, x, w, output);
-    if (hopper_rows::takes(call, x, w) && (MATRICES == 2 || x->shape[0] > ROWS_ALWAYS))
+    if (hopper_rows::takes(call, x, w))
         return hopper_rows::launch<T>(call, x, w, output);
     arguments<T, MATRICES, Output> at = {.x = tnl_matrix_of<const T>(x),
                                          .rows = (int)x->shape[0],
