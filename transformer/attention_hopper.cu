@@ -135,14 +135,14 @@ __global__ void __launch_bounds__(THREADS, 1)
     block_memory &shared = *reinterpret_cast<block_memory *>(raw);
     const int head = blockIdx.x, row = (int)(gridDim.y - 1 - blockIdx.y) * QUERIES;
     const int keys = (int)at.of.first + min(row + QUERIES, (int)at.of.rows);
-    const int tiles = (keys + KEYS - 1) / KEYS, group = threadIdx.x / GROUP;
+    const int tiles = (keys + KEYS - 1) / KEYS, warp = warp_number(), group = warp / 4;
     allow_next_kernel();
     if (threadIdx.x == 0)
         make_barriers(shared);
     __syncthreads();
     if (group == GROUPS) {
         give_registers<LOADER_REGISTERS>();
-        if (threadIdx.x == GROUP * GROUPS)
+        if (warp == 4 * GROUPS && elect_one())
             run_loader(shared, at, head, row, tiles);
         return;
     }

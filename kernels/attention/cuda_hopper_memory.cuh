@@ -224,17 +224,17 @@ static __device__ __forceinline__ void load_chunk(const M &shared, const hopper_
             barrier_wait(&empty[stage], parity);
     };
     wait(shape::TILES_LEAVE ? tables.empty_y : tables.empty);
-    if (lane_index() == 0) {
+    if (elect_one()) {
         barrier_expect(full, shape::STAGE_BYTES);
         load_tile<shape::Y_PANELS>(shared.y(stage), &at.map[1], full, at, 0, chunk);
     }
     if (shape::TILES_LEAVE && shape::X_PANELS > 0)
         wait(tables.empty_x);
-    if (lane_index() == 0)
+    if (elect_one())
         load_tile<shape::X_PANELS>(shared.x(stage), &at.map[0], full, at, 0, chunk);
     if (shape::TILES_LEAVE)
         wait(tables.empty);
-    if (lane_index() == 0)
+    if (elect_one())
         load_tile<shape::Z_PANELS>(shared.z(stage), &at.map[2], full, at, at.part.column, chunk);
 }
 

@@ -254,7 +254,7 @@ static __device__ __forceinline__ void run_storer(const M &shared, const hopper_
         barrier_wait(&tables.out_full[group], chunk / STEP & 1);
         if (at.rows(chunk) < TILE) { /* TMA stores no box that begins before its tensor */
             store_own_rows<T, OUTER>(tile, at, chunk);
-        } else if (lane_index() == 0) {
+        } else if (elect_one()) {
             for (int i = 0; i < M::shape::Z_PANELS; i++)
                 tma_store(&at.map[3], tile + i * PANEL, at.part.column + PANEL_COLUMNS * i,
                           at.token(chunk), at.part.head, (int)at.part.s.batch);
@@ -328,7 +328,7 @@ static __global__ void __launch_bounds__((hopper_shape<T, INNER, OUTER, OUTPUTS>
         return;
     at.chunks = (int)ceil_div(at.part.s.rows, TILE);
     at.packed = sweep.args.tokens.cu_seqlens != NULL;
-    const int warp = warp_index(), outputs = 4 * shape::OUTPUT_GROUPS;
+    const int warp = warp_number(), outputs = 4 * shape::OUTPUT_GROUPS;
     if (threadIdx.x == GROUP * shape::GROUPS)
         make_barriers(shared);
     __syncthreads();

@@ -14,6 +14,21 @@
  * Two blocks, a cluster, have tiles side by side in M: each fetches one half of B for both. Where
  * there are rows for one tile alone, blocks work alone.
  *
+ * What clusters at work at one time read is mostly the same, but only while they keep step does it
+ * come from the L2, and nothing makes them keep step. A long product is therefore divided into
+ * launches. SGLU's gate for 8192 rows, D = 8192 and g = 22016 in one launch: 15 GB read from
+ * memory; in four, of 21 tiles a block: 6. Such a product runs at an H200's power limit, so that
+ * what is saved becomes clock: in ms, beside cuBLAS's two GEMMs in 7.35,
+ *
+ *     tiles a block in a launch     84     42     21     11      6      3
+ *     four stages                 7.51   7.25   7.18   7.20   7.22   7.27
+ *     three stages                7.23          7.18          7.23
+ *
+ * With D = 4096 (43 tiles of half the length a block) it is 1.84 in one launch or several. Two
+ * stages, or waiting for each stage's products before the next are started with three, leave the
+ * tensor cores idle (10.1 and 9.1). A third fewer instructions a stage, by roles that the compiler
+ * knows to be a warp's (uniform registers), are 0.1 to 1 %.
+ *
  * Shared memory:
  *     stage 0 | stage 1 | stage 2 | stage 3 | a writer's panels, for each of 8 warps | barriers
  * a stage: A, 128 rows of 64 elements | B, 256 rows of 64 elements, the two halves after another;
@@ -33,8 +48,9 @@ constexpr int MULTIPLIERS = 2; /* warpgroups */
 constexpr int WARPGROUP = 128; /* threads */
 constexpr int THREADS = (1 + MULTIPLIERS) * WARPGROUP;
 constexpr int WARPS = MULTIPLIERS * WARPGROUP / 32; /* that multiply */
-constexpr int PIECE_EVERY = 2; /* stages a piece of the tile before is written */
-constexpr int GROUP_ROWS = 8;  /* cluster tiles: see tile_order */
+constexpr int PIECE_EVERY = 2;       /* stages a piece of the tile before is written */
+constexpr int GROUP_ROWS = 8;        /* cluster tiles: see tile_order */
+constexpr int STAGES_IN_STEP = 2816; /* that clusters keep step for: see above */
 
 /* Together the 168 a thread that the block begins with. */
 constexpr int FETCHER_REGISTERS = 40, MULTIPLIER_REGISTERS = 232;
@@ -66,6 +82,7 @@ template <typename Output> struct arguments {
     int stages;             /* of a tile: k in panels; */
     int first_stages;       /* with B_MN, so many are of a[0] and b[0], the others of the second */
     int cluster;            /* blocks: 1 or 2 */
+    int begin, end;         /* a launch's tiles, in their order */
     tile_order order;
     Output output;
 };
@@ -124,7 +141,7 @@ template <int CLUSTER, bool B_MN, typename Output>
 static __device__ void fetch(const arguments<Output> &at, stage_ring<CLUSTER> &ring, int cluster,
                              int clusters) {
     const int rank = cluster_rank();
-    for (int tile = cluster; tile < at.order.rows * at.order.columns; tile += clusters) {
+    for (int tile = at.begin + cluster; tile < at.end; tile += clusters) {
         int row, column;
         at.order.find(tile, &row, &column);
         const int a_row = (row * CLUSTER + rank) * ROWS;
@@ -254,7 +271,7 @@ __global__ void TNL_CLUSTER(CLUSTER) __launch_bounds__(THREADS, 1)
     static_assert(Output::PIECES > 0 && (Output::PANELS == 0 || Output::LOADS == 0), "see above");
 #ifdef TNL_HOPPER_CODE
     extern __shared__ __align__(1024) unsigned char shared[];
-    const int warpgroup = threadIdx.x / WARPGROUP, warp = threadIdx.x % WARPGROUP / 32;
+    const int warpgroup = warp_number() / 4, warp = warp_number() % 4;
     const int cluster = blockIdx.x / CLUSTER, clusters = gridDim.x / CLUSTER;
     stage_ring<CLUSTER> ring(shared);
     if (threadIdx.x == 0)
@@ -263,7 +280,7 @@ __global__ void TNL_CLUSTER(CLUSTER) __launch_bounds__(THREADS, 1)
     wait_for_kernel_before();
     if (warpgroup == 0) {
         give_registers<FETCHER_REGISTERS>();
-        if (threadIdx.x == 0)
+        if (warp == 0 && elect_one())
             fetch<CLUSTER, B_MN>(at, ring, cluster, clusters);
         __syncwarp();
         allow_next_kernel();
@@ -280,7 +297,7 @@ __global__ void TNL_CLUSTER(CLUSTER) __launch_bounds__(THREADS, 1)
                 if (column >= 0)
                     at.output.template write<T>(panel, piece, kept[panel], to, row, column);
         };
-        for (int tile = cluster; tile < at.order.rows * at.order.columns; tile += clusters) {
+        for (int tile = at.begin + cluster; tile < at.end; tile += clusters) {
             float c[32][4];
             multiply<T, B_MN, PANELS, PIECES>(c, ring, multiplier, at.stages, write_piece);
             at.order.find(tile, &row, &column);
@@ -382,14 +399,23 @@ static inline bool wants_k_shared(const tnl_call *call, int64_t rows, int64_t co
     return 2 * tiles < call->context->multiprocessors && k > 32 * DEPTH;
 }
 
+/* In as many launches as clusters would else lose step. */
 template <bool B_MN, typename T, typename Output>
-static tnl_status launch_type(const tnl_call *call, const arguments<Output> &at) {
+static tnl_status launch_type(const tnl_call *call, arguments<Output> at) {
     const int tiles = at.order.rows * at.order.columns;
-    const int clusters = call->context->multiprocessors / at.cluster;
-    const unsigned blocks = (unsigned)((tiles < clusters ? tiles : clusters) * at.cluster);
-    return tnl_launch_overlapping(
-        call, at.cluster == 1 ? kernel<T, 1, B_MN, Output> : kernel<T, 2, B_MN, Output>,
-        dim3(blocks), THREADS, SHARED_BYTES, true, at);
+    const int most = call->context->multiprocessors / at.cluster;
+    const int clusters = tiles < most ? tiles : most;
+    const int64_t waves = ceil_div(tiles, clusters);
+    const int64_t launches = ceil_div(waves * at.stages, STAGES_IN_STEP);
+    const int each = (int)ceil_div(waves, launches) * clusters;
+    tnl_status status = TNL_OK;
+    for (at.begin = 0; at.begin < tiles && status == TNL_OK; at.begin = at.end) {
+        at.end = at.begin + each < tiles ? at.begin + each : tiles;
+        status = tnl_launch_overlapping(
+            call, at.cluster == 1 ? kernel<T, 1, B_MN, Output> : kernel<T, 2, B_MN, Output>,
+            dim3((unsigned)(clusters * at.cluster)), THREADS, SHARED_BYTES, true, at);
+    }
+    return status;
 }
 
 template <bool B_MN = false, typename Output>
