@@ -1,5 +1,5 @@
 /*
- * A block of the hopper sweep: its warps, its shared memory, and the warp that fills it.
+ * A block of the hopper sweep: its warps, its shared memory, and the warps that fill and empty it.
  *
  *     [ output groups ][ state groups ][ loader, storer, two idle warps ]     four warps each
  *
@@ -272,6 +272,48 @@ static __device__ __forceinline__ void wait_for_chunk(const M &shared, const hop
     barrier_wait(&shared.tables().full[chunk % STAGES], chunk / STAGES & 1);
     if (at.mixed(chunk))
         barrier_wait(&shared.tables().cleared, 0);
+}
+
+/* ---- the storer --------------------------------------------------------------------------- */
+
+/* The rows of a tile of outputs that are this sequence's. */
+template <typename T, int OUTER>
+static __device__ __forceinline__ void store_own_rows(T *tile, const hopper_place &at, int chunk) {
+    const rows_view &out = at.p->out;
+    T *const to =
+        (T *)out.data + at.part.s.batch * out.batch + at.part.head * out.head + at.part.column;
+    const int token = at.token(chunk);
+#pragma unroll 1
+    for (int i = lane_index(); i < TILE * OUTER / 8; i += 32) {
+        const int row = i / (OUTER / 8), column = i % (OUTER / 8) * 8;
+        if (at.order(row) < at.rows(chunk) && at.part.column + column < at.p->outer)
+            *(uint4 *)(to + (token + row) * out.token + column) =
+                *(const uint4 *)panel_at<TILE>(tile, row, column);
+    }
+}
+
+template <typename T, int OUTER, typename M>
+static __device__ __forceinline__ void run_storer(const M &shared, const hopper_place &at) {
+    constexpr int STEP = M::shape::OUTPUT_GROUPS;
+    auto &tables = shared.tables();
+#pragma unroll 1
+    for (int chunk = 0; chunk < at.chunks; chunk++) {
+        const int group = chunk % STEP;
+        T *const tile = shared.out(group);
+        barrier_wait(&tables.out_full[group], chunk / STEP & 1);
+        if (at.rows(chunk) < TILE) { /* TMA stores no box that begins before its tensor */
+            store_own_rows<T, OUTER>(tile, at, chunk);
+        } else if (elect_one()) {
+            for (int i = 0; i < M::shape::Z_PANELS; i++)
+                tma_store(&at.map[3], tile + i * PANEL, at.part.column + PANEL_COLUMNS * i,
+                          at.token(chunk), at.part.head, (int)at.part.s.batch);
+            tma_commit();
+            tma_wait_read<0>();
+        }
+        __syncwarp();
+        if (lane_index() == 0)
+            barrier_arrive(&tables.out_empty[group]);
+    }
 }
 
 #endif

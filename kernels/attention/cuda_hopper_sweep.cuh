@@ -42,30 +42,73 @@ static __device__ __forceinline__ void multiply_rows(float (&c)[N][4], T *x, uin
     }
 }
 
-/* The elements of M that a lane needs, for column blocks of 8 from a row block of 8 on leftwards.
- * They stay in registers, since shared memory has enough to do. */
-struct lane_mask {
-    float2 at[TILE / 8 + 1];
+/* What weighs a lane's two rows: the elements of M that it needs, for column blocks of 8 from a row
+ * block of 8 on leftwards, and the decays of X S. They stay in registers, since shared memory has
+ * enough to do. */
+struct lane_weighing {
+    float2 mask[TILE / 8 + 1];
+    float decay[2];
 
-    __device__ __forceinline__ void read(const float2 *mask, int row) {
+    /* `row`: the first of the two. */
+    template <typename M>
+    __device__ __forceinline__ void read(const M &shared, const hopper_place &at, int row) {
+        const auto &tables = shared.tables();
 #pragma unroll
         for (int i = 0; i <= TILE / 8; i++)
-            at[i] = mask[TILE + row + 8 - 8 * i - lane_index() % 4 * 2];
+            mask[i] = tables.mask[TILE + row + 8 - 8 * i - lane_index() % 4 * 2];
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+            decay[i] = tables.decay[at.order(row + 8 * i) + (at.p->future ? 0 : 1)];
     }
 };
 
-/* Scores times M; what it excludes becomes 0 whatever it was. */
-static __device__ __forceinline__ void mask_scores(float (&score)[TILE / 8][4],
-                                                   const lane_mask &mask) {
+/* Scores of half of the columns times M, where the diagonal is; what it excludes becomes 0 whatever
+ * it was. */
+template <int FIRST>
+static __device__ __forceinline__ void mask_half(float (&score)[TILE / 8][4],
+                                                 const lane_weighing &by) {
 #pragma unroll
-    for (int i = 0; i < TILE / 8; i++)
+    for (int i = FIRST; i < FIRST + TILE / 16; i++)
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            const float2 weight = mask.at[i + 1 - half];
+            const float2 weight = by.mask[i + 1 - half];
             float &left = score[i][2 * half], &right = score[i][2 * half + 1];
             left = weight.x != 0 ? left * weight.x : 0;
             right = weight.y != 0 ? right * weight.y : 0;
         }
+}
+
+/* Of the other half, which M includes as a whole, or excludes. */
+template <int FIRST>
+static __device__ __forceinline__ void weigh_half(float (&score)[TILE / 8][4],
+                                                  const lane_weighing &by, bool includes) {
+    if (!includes) {
+        memset(score[FIRST], 0, sizeof score / 2);
+        return;
+    }
+#pragma unroll
+    for (int i = FIRST; i < FIRST + TILE / 16; i++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            score[i][2 * half] *= by.mask[i + 1 - half].x;
+            score[i][2 * half + 1] *= by.mask[i + 1 - half].y;
+        }
+}
+
+/* Scores times M, for a warp's rows from `top` on, and then `pack` them: in branches, which the
+ * compiler leaves where they are, between products under way and the wait for them. */
+template <typename F>
+static __device__ __forceinline__ void
+mask_scores(float (&score)[TILE / 8][4], const lane_weighing &by, int top, bool future, F pack) {
+    if (top < TILE / 2) {
+        mask_half<0>(score, by);
+        weigh_half<TILE / 16>(score, by, future);
+        pack();
+    } else {
+        weigh_half<0>(score, by, !future);
+        mask_half<TILE / 16>(score, by);
+        pack();
+    }
 }
 
 /* Scores as As for the products with Z, rounded, or in two parts. */
@@ -132,16 +175,17 @@ static __device__ __forceinline__ void start_state_product(const M &shared, int 
 }
 
 /* From scores, and X S under way, to X S with its decay, in `sum`, and P as a part; both in units
- * of 2^unit. `row`: the lane's first row of the tile. */
+ * of 2^unit. `top`: the warp's first row of the tile. */
 template <typename T, sequence_size CHUNKS, typename M, int N>
 static __device__ __forceinline__ void
-weigh_outputs(const M &shared, const hopper_place &at, int chunk, int row, const lane_mask &mask,
+weigh_outputs(const M &shared, const hopper_place &at, int chunk, int top, const lane_weighing &by,
               float (&score)[TILE / 8][4], float (&sum)[N][4], scores_part &part, int (&unit)[2]) {
     constexpr bool UNITS = std::is_same_v<T, __half>;
     auto &tables = shared.tables();
-    mask_scores(score, mask);
-    if constexpr (!UNITS)
-        pack_scores<T, CHUNKS>(score, part);
+    mask_scores(score, by, top, at.p->future, [&] {
+        if constexpr (!UNITS)
+            pack_scores<T, CHUNKS>(score, part);
+    });
     wgmma_wait<0>();
     pin(sum);
     leave_tile<M>(&tables.empty_x[chunk % M::shape::STAGES]);
@@ -156,13 +200,11 @@ weigh_outputs(const M &shared, const hopper_place &at, int chunk, int row, const
     }
     const float scale =
         UNITS ? power_of_two(__shfl_sync(0xffffffffu, state_unit, 0) - LEAST_UNIT) : 1;
-    const float *decay = tables.decay + (at.p->future ? 0 : 1);
-    const float weight[2] = {scale * decay[at.order(row)], scale * decay[at.order(row + 8)]};
 #pragma unroll
     for (int i = 0; i < N; i++)
 #pragma unroll
         for (int r = 0; r < 4; r++)
-            sum[i][r] *= weight[r / 2];
+            sum[i][r] *= scale * by.decay[r / 2];
     if constexpr (UNITS) {
         fit_scores<T>(score, sum, unit);
         pack_scores<T, CHUNKS>(score, part);
@@ -191,12 +233,12 @@ static __device__ __forceinline__ void run_outputs(const M &shared, const hopper
     constexpr int STEP = M::shape::OUTPUT_GROUPS;
     /* Two-part scores, and float16's units, leave no registers for the next scores beside them. */
     constexpr bool AHEAD = CHUNKS == MANY_CHUNKS && !std::is_same_v<T, __half>;
-    const int row = threadIdx.x % GROUP / 32 * 16 + lane_index() / 4;
+    const int top = warp_number() % 4 * 16;
     float score[TILE / 8][4], sum[OUTER / 8][4];
-    lane_mask mask;
+    lane_weighing by;
     if (group >= at.chunks)
         return;
-    mask.read(shared.tables().mask, row);
+    by.read(shared, at, top + lane_index() / 4);
     start_scores<T, INNER>(shared, at, group, score);
     wgmma_wait<0>();
     pin(score);
@@ -206,7 +248,7 @@ static __device__ __forceinline__ void run_outputs(const M &shared, const hopper
         scores_part part;
         int unit[2];
         start_state_product<T, INNER, CHUNKS>(shared, chunk, sum);
-        weigh_outputs<T, CHUNKS>(shared, at, chunk, row, mask, score, sum, part, unit);
+        weigh_outputs<T, CHUNKS>(shared, at, chunk, top, by, score, sum, part, unit);
         add_scores_product<CHUNKS>(sum, part, shared.z(stage));
         /* Behind the last chunk that chunk's again: there is no branch among the products. */
         if constexpr (!AHEAD)
@@ -222,48 +264,6 @@ static __device__ __forceinline__ void run_outputs(const M &shared, const hopper
         pin(score);
         if (chunk + STEP < at.chunks)
             leave_tile<M>(&shared.tables().empty_y[(chunk + STEP) % M::shape::STAGES]);
-    }
-}
-
-/* ---- the storer --------------------------------------------------------------------------- */
-
-/* The rows of a tile of outputs that are this sequence's. */
-template <typename T, int OUTER>
-static __device__ __forceinline__ void store_own_rows(T *tile, const hopper_place &at, int chunk) {
-    const rows_view &out = at.p->out;
-    T *const to =
-        (T *)out.data + at.part.s.batch * out.batch + at.part.head * out.head + at.part.column;
-    const int token = at.token(chunk);
-#pragma unroll 1
-    for (int i = lane_index(); i < TILE * OUTER / 8; i += 32) {
-        const int row = i / (OUTER / 8), column = i % (OUTER / 8) * 8;
-        if (at.order(row) < at.rows(chunk) && at.part.column + column < at.p->outer)
-            *(uint4 *)(to + (token + row) * out.token + column) =
-                *(const uint4 *)panel_at<TILE>(tile, row, column);
-    }
-}
-
-template <typename T, int OUTER, typename M>
-static __device__ __forceinline__ void run_storer(const M &shared, const hopper_place &at) {
-    constexpr int STEP = M::shape::OUTPUT_GROUPS;
-    auto &tables = shared.tables();
-#pragma unroll 1
-    for (int chunk = 0; chunk < at.chunks; chunk++) {
-        const int group = chunk % STEP;
-        T *const tile = shared.out(group);
-        barrier_wait(&tables.out_full[group], chunk / STEP & 1);
-        if (at.rows(chunk) < TILE) { /* TMA stores no box that begins before its tensor */
-            store_own_rows<T, OUTER>(tile, at, chunk);
-        } else if (elect_one()) {
-            for (int i = 0; i < M::shape::Z_PANELS; i++)
-                tma_store(&at.map[3], tile + i * PANEL, at.part.column + PANEL_COLUMNS * i,
-                          at.token(chunk), at.part.head, (int)at.part.s.batch);
-            tma_commit();
-            tma_wait_read<0>();
-        }
-        __syncwarp();
-        if (lane_index() == 0)
-            barrier_arrive(&tables.out_empty[group]);
     }
 }
 
