@@ -57,7 +57,7 @@ static int64_t segment_length(const tnl_call *call) {
 
 static segments_cut cut_segments(const tnl_call *call) {
     const int64_t length = segment_length(call);
-    return {length, length};
+    return {length, length, true};
 }
 
 static size_t workspace(const tnl_call *call) {

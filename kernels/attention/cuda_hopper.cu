@@ -24,6 +24,14 @@
  *     three stages                                                         3,650 | 3,570
  *     M and the weights of a lane's tokens kept in registers               3,260 | 3,530
  *
+ * and in us, backward b1 h32 n8192 | b4 h32 n8192 | b4 h32 n8192 with d = 256:
+ *
+ *     as above                                                               214 | 698 | 1,474
+ *     roles that the compiler knows to be a warp's (warp_number()), so that
+ *         descriptors are in uniform registers: 36 moves there for 402       202 | 681 | 1,396
+ *     scores weighed in branches, which keeps the compiler from doing it
+ *         between the first product of X S and the second                    193 | 668 | 1,359
+ *
  * With an inner tile of 256, of which there is room for two stages, x, y and z leave a stage one by
  * one, and the states have 8 more registers a thread: forward with d = 256 (b4 h32 n8192) took 1.12
  * million cycles and takes 1.04. Where the inner tile is 128 wide, to leave one by one costs 3 to
@@ -52,29 +60,33 @@
  *     each block adds up the states before its own          43.0 | 67.2 | 109          77.8 | 141
  *     a kernel adds them up, parts, 128 columns             42.0 | 64.2 | 109          74.7 | 138
  *     states made from the last chunk to the first          40.9 | 63.1 | 108          74.1 | 138
+ *     uniform registers, branches                           41.0 | 62.3 | 108          72.7 | 128
+ *     few parts added up by blocks, which need not wait
+ *         for a kernel: first segments beside the states    41.0 | 62.6 | 101          73.4 | 129
  *
  * The kernel that adds up takes some 2 to 5 us, and 12 at forward h8 where its blocks may come
- * early: they crowd onto the multiprocessors that the states' sweep leaves free. It costs where
- * there is little to add: forward h16 n2048, with four segments, went from 27.5 to 29.6. Of forward
+ * early: they crowd onto the multiprocessors that the states' sweep leaves free. Of forward
  * h8's 41 us the states take 11, from their end to the first state of the outputs' sweep it is 10,
- * the outputs take 15, and the launch 5; forward h32 is bound by memory, 368 MB, which alone
- * are 88.
+ * the outputs take 15, and the launch 5; forward h32 is bound by memory: 100 MB for the states,
+ * 201 read and 67 written for the outputs, of which the L2 still has 14, are 84 us at 4.2 TB/s (of
+ * h16's it has 16 MB, of h8's 17).
  *
- * Not worth it: a first segment of its own, whose outputs are computed beside the states of the
- * others (before that crowding was found: forward h16 82 for 67 without, h32 114 for 110; both
- * share the memory's rate, and the next kernel waits for both); L2 hints to keep y and z and let go
- * of x and outputs (no better, and up to 5 % worse where x, y and z are let go); tensor maps
- * fetched early; the small kernel launched without overlap (1 to 2 us more); scores by a group of
- * their own, which leaves them in shared memory for one output group, which stores its outputs
- * itself (backward h32 252 for 211, h16 163 for 143; forward b1 h64, with 64 columns, 174 for 163:
- * scores made ahead slow down the products that others wait for: X S alone took 1,600 cycles a
- * chunk). Of all ways to cut these shapes into segments, parts and columns, with columns of their
- * own for the first sweep, none was more than 1.3 % below the plan's.
+ * Not worth it: a first segment in a launch with the states of the others (before that crowding was
+ * found: forward h16 82 for 67 without, h32 114 for 110; the next kernel waits for both), or longer
+ * than the others (the plan's estimate: no gain, since the memory is busy throughout); L2 hints to
+ * keep y and z and let go of x and outputs (no better, and up to 5 % worse where x, y and z are let
+ * go); tensor maps fetched early; the small kernel launched without overlap (1 to 2 us more);
+ * scores by a group of their own, which leaves them in shared memory for one output group, which
+ * stores its outputs itself (backward h32 252 for 211, h16 163 for 143; forward b1 h64, with 64
+ * columns, 174 for 163: scores made ahead slow down the products that others wait for: X S alone
+ * took 1,600 cycles a chunk). Of all ways to cut 20 shapes into segments, parts and columns none
+ * was more than 3 % below the plan's.
  *
- * What a profile says of these shapes: backward h32, one sweep of 96 blocks, has its tensor cores
- * at work 73 % of the time (53 % of the device's), and both its chains are full: an output group
- * waits for 180 of a chunk's 3,170 cycles, a state group for 600, most of it for its turn at the
- * tensor cores. The sweeps of forward h32 run at 71 % of the memory's peak, 3.4 TB/s each.
+ * What a profile said of these shapes, before the registers and branches: backward h32, one sweep
+ * of 96 blocks, has its tensor cores at work 73 % of the time (53 % of the device's), and both its
+ * chains are full: an output group waits for 180 of a chunk's 3,170 cycles, a state group for 600,
+ * most of it for its turn at the tensor cores. The sweeps of forward h32 run at 71 % of the
+ * memory's peak, 3.4 TB/s each.
  */
 #include "kernels/attention/cuda_hopper_sweep.cuh"
 #include "kernels/attention/cuda_segments.cuh"
@@ -87,9 +99,11 @@ template <typename T> constexpr int most_columns = std::is_same_v<T, __half> ? 6
 
 /* ---- the plan ----------------------------------------------------------------------------- */
 
+/* Columns: of the outer dimension that a block with outputs, or of the states' sweep, takes, where
+ * the inner tile is 128 wide. */
 struct hopper_plan {
     segments_cut cut;
-    int columns; /* of the outer dimension that a block takes, where the inner tile is 128 wide */
+    int columns, state_columns;
 };
 
 static double blocks_of(const products &all, int columns) {
@@ -101,61 +115,120 @@ static double blocks_of(const products &all, int columns) {
 }
 
 /* What a sweep's blocks need, in microseconds as measured on an H200 (1.98 GHz, 4.2 TB/s): to
- * start, and then for a chunk at least so much by itself, and so much for each block that shares
- * the memory's rate with it. */
+ * start, and then for a chunk so much by itself, and so much for each block that shares the
+ * memory's rate with it. */
 struct block_cost {
     double start, alone, shared;
 };
 
-/* The time that a sweep takes for `blocks` blocks of `chunks` chunks each, in waves. */
-static double sweep_time(const tnl_call *call, block_cost cost, double blocks, double chunks) {
-    const double slots = call->context->multiprocessors;
-    return ceil(blocks / slots) *
-           (cost.start + chunks * fmax(cost.alone, cost.shared * fmin(blocks, slots)));
+/* What needs two things at a time takes the longer, and where they are near each other more, up to
+ * an eighth. */
+static double both(double a, double b) {
+    const double longer = fmax(a, b),
+                 square = a * b / (longer * longer) * (a * b) / (longer * longer);
+    return longer * (1 + square * square * square / 8);
 }
+
+/* The time that a sweep takes for `blocks` blocks of `chunks` chunks each, in waves. */
+static double sweep_time(block_cost cost, double slots, double blocks, double chunks) {
+    const double waves = floor(blocks / slots), rest = blocks - waves * slots;
+    const auto wave = [&](double count) {
+        return count > 0 ? cost.start + chunks * both(cost.alone, cost.shared * count) : 0;
+    };
+    return waves * wave(slots) + wave(rest);
+}
+
+/* Outputs after states, where no kernel between them has to end: blocks of the first segments find
+ * room beside those of the states, and what they have done by then is behind them. */
+static double side_by_side(double slots, block_cost states, double state_blocks, double part,
+                           block_cost outputs, double blocks, double first, double length) {
+    if (state_blocks > slots || blocks > slots)
+        return sweep_time(states, slots, state_blocks, part) +
+               sweep_time(outputs, slots, blocks, length);
+    const double beside = fmin(slots - state_blocks, first);
+    const double slower = both(1, state_blocks * states.shared / states.alone +
+                                      beside * outputs.shared / outputs.alone);
+    const double before = states.start + part * states.alone * slower;
+    const double done = fmin(length, before / (outputs.alone * slower));
+    return before + outputs.start +
+           both(length * outputs.alone, (blocks * length - beside * done) * outputs.shared);
+}
+
+/* The search for a plan. */
+struct hopper_search {
+    const products all, states;
+    const double heads, slots;
+    const bool packed;
+    hopper_plan best = {};
+    double least = INFINITY;
+
+    void try_plan(const hopper_plan &tried, double time) {
+        if (time < least) {
+            least = time;
+            best = tried;
+        }
+    }
+
+    /* Segments of `parts` parts of `part` chunks: the time of outputs, and of states before them,
+     * which takes another kernel (LAUNCH). States of parts are added up by one more kernel, or
+     * each block with outputs ADDS those before its segment: few, and not in a packed batch, where
+     * a sequence may have many. */
+    void try_cut(int columns, int most, double segments, double part, double parts) {
+        constexpr block_cost STATES[2] = {{2, 0.51, 0.0055}, {4.5, 0.70, 0.0078}};
+        constexpr block_cost OUTPUTS[2][2] = {{{4, 0.95, 0.0081}, {4, 1.38, 0.0146}},
+                                              {{4, 0.95, 0.0078}, {4, 1.38, 0.0132}}};
+        constexpr double LAUNCH = 3, KERNEL = 3, ADDED = 0.025, ADDS[2] = {1, 1.6};
+        const int wide = columns / 64 - 1;
+        const block_cost cost = OUTPUTS[all.count > 1][wide];
+        const double first = heads * blocks_of(all, columns), length = part * parts;
+        const double blocks = first * segments, ends = (segments - 1) * parts;
+        const double time = sweep_time(cost, slots, blocks, length);
+        hopper_plan tried = {{(int64_t)length * TILE, (int64_t)part * TILE, true}, columns, 64};
+        if (segments == 1)
+            return try_plan(tried, time);
+        for (; tried.state_columns <= most; tried.state_columns += 64) {
+            const block_cost of_states = STATES[tried.state_columns / 64 - 1];
+            const double before = heads * blocks_of(states, tried.state_columns) * ends;
+            tried.cut.added_up = true;
+            try_plan(tried, time + sweep_time(of_states, slots, before, part) + LAUNCH + KERNEL +
+                                ADDED * heads * states.count * ends);
+            tried.cut.added_up = false;
+            if (!packed)
+                try_plan(tried,
+                         side_by_side(slots, of_states, before, part, cost, blocks, first, length) +
+                             LAUNCH + ADDS[wide] * ends);
+        }
+    }
+};
 
 /*
  * The plan with the least estimated time. Wide blocks read the least and are best for many heads.
  * With few heads the chip is filled by
  *   - narrow blocks: a pair of them reads x and y twice, mostly out of the L2;
- *   - segments: y and z are read twice, and two more kernels are started, which is LAUNCH, the
- *     second of them to add up the states of all parts, ADDED for each.
- * Parts, where segments are too few to fill it while the states are made.
- * A packed batch is taken for one of equally long sequences.
+ *   - segments: y and z are read twice, and one or two more kernels are started.
+ * Parts, where segments are too few to fill it while the states are made. Several products share
+ * some of what they read. A packed batch is taken for one of equally long sequences.
  */
 static hopper_plan plan(const tnl_call *call) {
-    constexpr block_cost OUTPUTS[2] = {{4, 1.1, 0.0091}, {4, 1.6, 0.0139}};
-    constexpr block_cost STATES[2] = {{2, 0.51, 0.006}, {4.5, 0.73, 0.008}};
-    constexpr double LAUNCH = 6, ADDED = 0.025;
+    const bool packed = cu_seqlens_of(call)->data;
     const int64_t sequences = call->dim[DIM_S], n = call->dim[DIM_N];
-    const int64_t chunks = ceil_div(cu_seqlens_of(call)->data ? ceil_div(n, sequences) : n, TILE);
+    const int64_t chunks = ceil_div(packed ? ceil_div(n, sequences) : n, TILE);
     const int64_t least_length = least_segment(call, TILE);
-    const double heads = (double)(call->dim[DIM_H] * sequences);
-    const products all = find_products(call), states = state_products(call);
     const int most = call->type == TNL_FLOAT16 ? most_columns<__half> : most_columns<__nv_bfloat16>;
-    hopper_plan best = {};
-    double least = 0;
-    for (int columns = 64; columns <= most; columns += 64) {
-        const int wide = columns / 64 - 1;
-        const double blocks = heads * blocks_of(all, columns);
-        const double state_blocks = heads * blocks_of(states, columns);
-        for (int64_t cut = 0; cut < MOST_SEGMENTS * MOST_PARTS; cut++) {
-            const int64_t parts = cut % MOST_PARTS + 1, wanted = cut / MOST_PARTS + 1;
+    hopper_search search = {.all = find_products(call),
+                            .states = state_products(call),
+                            .heads = (double)(call->dim[DIM_H] * sequences),
+                            .slots = (double)call->context->multiprocessors,
+                            .packed = packed};
+    for (int64_t wanted = 1; wanted <= MOST_SEGMENTS; wanted++)
+        for (int64_t parts = 1; parts <= (wanted == 1 ? 1 : MOST_PARTS); parts++) {
             const int64_t part = max(ceil_div(ceil_div(chunks, wanted), parts), least_length);
-            const double segments = (double)ceil_div(chunks, part * parts);
-            const double ends = (segments - 1) * (double)parts;
-            double time =
-                sweep_time(call, OUTPUTS[wide], blocks * segments, (double)(part * parts));
-            if (ends > 0)
-                time += LAUNCH + ADDED * heads * states.count * ends +
-                        sweep_time(call, STATES[wide], state_blocks * ends, (double)part);
-            if (least == 0 || time < least) {
-                least = time;
-                best = {{part * parts * TILE, part * TILE}, columns};
-            }
+            const int64_t segments = ceil_div(chunks, part * parts);
+            if (segments == wanted || wanted == 1) /* else it has been tried */
+                for (int columns = 64; columns <= most; columns += 64)
+                    search.try_cut(columns, most, (double)segments, (double)part, (double)parts);
         }
-    }
-    return best;
+    return search.best;
 }
 
 static size_t workspace(const tnl_call *call) {
@@ -198,7 +271,7 @@ template <typename T> static tnl_status launch_typed(const tnl_call *call) {
     return sweep_segments(call, chosen.cut, [&](const sweep &args, bool outputs) {
         return for_each_width(args, [&](const sweep &part, int width) {
             return outputs ? sweep_width<T, true>(call, part, width, chosen.columns)
-                           : sweep_width<T, false>(call, part, width, chosen.columns);
+                           : sweep_width<T, false>(call, part, width, chosen.state_columns);
         });
     });
 }

@@ -40,10 +40,10 @@ template <int TILES, int OUTER> struct hopper_state {
         for_each([&](float &value, int, int) { value *= factor; });
     }
 
-    /* Load a state of which this block has a whole part: (TRANSPOSED) [outer,inner] with rows of
-     * `stride` floats, or [inner,outer]. */
+    /* S = passed S + a state of which this block has a whole part: (TRANSPOSED) [outer,inner] with
+     * rows of `stride` floats, or [inner,outer]. */
     template <bool TRANSPOSED>
-    __device__ __forceinline__ void load_whole(const float *from, int stride) {
+    __device__ __forceinline__ void add_whole(float passed, const float *from, int stride) {
         const int row = top + lane_index() / 4, column = lane_index() % 4 * 2;
         from += TRANSPOSED ? column * stride + row : row * stride + column;
 #pragma unroll
@@ -54,35 +54,51 @@ template <int TILES, int OUTER> struct hopper_state {
                 for (int j = 0; j < OUTER / 8; j++) {
                     const int down = 64 * i + 8 * half;
                     float *to = &at[i][j][2 * half];
-                    if constexpr (TRANSPOSED) {
-                        to[0] = from[8 * j * stride + down];
-                        to[1] = from[(8 * j + 1) * stride + down];
-                    } else {
-                        const float2 pair = *(const float2 *)(from + down * stride + 8 * j);
-                        to[0] = pair.x;
-                        to[1] = pair.y;
-                    }
+                    float2 pair;
+                    if constexpr (TRANSPOSED)
+                        pair = make_float2(from[8 * j * stride + down],
+                                           from[(8 * j + 1) * stride + down]);
+                    else
+                        pair = *(const float2 *)(from + down * stride + 8 * j);
+                    to[0] = fmaf(passed, to[0], pair.x);
+                    to[1] = fmaf(passed, to[1], pair.y);
                 }
     }
 
-    /* The state before the block's segment. */
+    /* S = passed S + a state: a caller's, or one at the end of a part, from the workspace. */
     template <int INNER>
-    __device__ __forceinline__ void load(const beginning &state, const hopper_place &place) {
+    __device__ __forceinline__ void add(float passed, const states_view &view, int64_t number,
+                                        bool of_part, const hopper_place &place) {
         const product &p = *place.p;
-        const states_view &view = state.view;
-        const float *from = view.data + state.number * view.sequence + place.part.head * view.head +
+        const float *from = view.data + number * view.sequence + place.part.head * view.head +
                             place.part.column * view.outer;
-        const bool whole =
-            place.part.s.index > 0 && p.inner == INNER && place.part.column + OUTER <= p.outer;
+        const bool whole = of_part && p.inner == INNER && place.part.column + OUTER <= p.outer;
         if (whole && p.transposed)
-            load_whole<true>(from, (int)view.outer);
+            add_whole<true>(passed, from, (int)view.outer);
         else if (whole)
-            load_whole<false>(from, (int)view.inner);
+            add_whole<false>(passed, from, (int)view.inner);
         else
             for_each([&](float &value, int row, int column) {
                 if (row < p.inner && place.part.column + column < p.outer)
-                    value = from[row * view.inner + column * view.outer];
+                    value = fmaf(passed, value, from[row * view.inner + column * view.outer]);
             });
+    }
+
+    /* From zero to the state before the block's segment: the one before the sequence, and those at
+     * the ends of parts, or the last of them where they have been added up. */
+    template <int INNER>
+    __device__ __forceinline__ void begin(const sweep &args, const swept_product &swept,
+                                          decay_rate rate, const hopper_place &place) {
+        const segment &s = place.part.s;
+        const int parts = (int)s.index * (int)parts_of(args);
+        const float passed = decay_by(rate, (float)args.parts.length);
+#pragma unroll 1
+        for (int i = args.added_up ? parts : 0; i <= parts; i++) {
+            const states_view &view = i == 0 ? swept.p.state_in : swept.ends;
+            const int64_t number = i == 0 ? s.sequence : first_end(args.parts, s) + i - 1;
+            if (view.data)
+                add<INNER>(passed, view, number, i > 0, place);
+        }
     }
 
     /* The state behind the block's part of a segment, to the workspace: [inner,outer]. */
@@ -341,11 +357,9 @@ static __device__ __forceinline__ void run_state(const M &shared, const hopper_p
     state.top = warp / 4 * 64 * TILES + warp % 4 * 16;
     state.for_each([](float &value, int, int) { value = 0; });
     if constexpr (OUTPUTS) {
-        const beginning from = find_beginning(args, swept, s);
         if (s.index > 0)
             wait_for_kernel_before();
-        if (from.view.data)
-            state.template load<INNER>(from, at);
+        state.template begin<INNER>(args, swept, rate, at);
         if (at.chunks > 0)
             publish<T, INNER>(shared, state, 0, s.tokens <= TILE);
     }

@@ -319,7 +319,7 @@ static __global__ void __launch_bounds__((hopper_shape<T, INNER, OUTER, OUTPUTS>
     const swept_product &swept = sweep.args.at[product_number];
     /* Only where blocks of the next kernel find no room beside these: those of a small one would
      * crowd onto the multiprocessors that have none of these. */
-    if constexpr (OUTPUTS)
+    if (OUTPUTS || !sweep.args.added_up)
         allow_next_kernel();
 
     hopper_place at = {&swept.p, sweep.map[product_number]};

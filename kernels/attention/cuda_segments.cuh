@@ -4,7 +4,8 @@
  * With many heads a segment is the whole sequence, and one sweep does it all. With few, sequences
  * are cut into segments: a first sweep computes the state that each segment, or each of several
  * parts of it, leaves behind, as if it began with zero; a small kernel makes of them the states
- * before segments; and with these the blocks of the second sweep begin. There are at most two such
+ * before segments (where parts are few, the second sweep's blocks may do that); and with these the
+ * blocks of the second sweep begin. There are at most two such
  * sets of states, k^T v forwards (for o, and transposed for dq) and q^T do backwards (for dv, and
  * transposed for dk).
  *
@@ -61,9 +62,12 @@ static inline int64_t copy_floats(const tnl_call *call) {
                : 0;
 }
 
-/* How sequences are cut: into segments of `length` rows, these into parts of `part` rows. */
+/* How sequences are cut: into segments of `length` rows, these into parts of `part` rows. Whether a
+ * kernel adds up the states of parts; else each block with outputs does it with those before its
+ * own segment. */
 struct segments_cut {
     int64_t length, part;
+    bool added_up;
 };
 
 /* The parts before the last segment: those whose states are needed. */
@@ -197,7 +201,8 @@ static tnl_status sweep_segments(const tnl_call *call, const segments_cut &cut, 
                   .slope = slopes_of(call),
                   .heads = (int)call->dim[DIM_H],
                   .outer_blocks = 0,
-                  .aligned = rows_allow_16_bytes(call)};
+                  .aligned = rows_allow_16_bytes(call),
+                  .added_up = cut.added_up};
     const int64_t floats = ends_floats(call, args.parts);
     float *const ends[2] = {(float *)call->workspace, (float *)call->workspace + floats};
 
@@ -211,7 +216,7 @@ static tnl_status sweep_segments(const tnl_call *call, const segments_cut &cut, 
             first.at[i] = {states.at[i], view_workspace(call, ends[i], false)};
         }
         status = f(first, false);
-        if (status == TNL_OK)
+        if (status == TNL_OK && cut.added_up)
             status = launch_add_up(call, first);
     }
     if (status != TNL_OK)

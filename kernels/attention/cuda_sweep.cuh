@@ -26,6 +26,7 @@ struct sweep {
     const float *slope;
     int heads, outer_blocks; /* the latter set at the launch */
     bool aligned;            /* whether 16-byte accesses work on all rows */
+    bool added_up; /* whether the states at parts' ends are those of all before them together */
 };
 
 /* One block's part: a segment of one head of one product, and of its outer dimension some columns
