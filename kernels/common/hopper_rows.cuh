@@ -28,6 +28,13 @@
  * with X multicast to two blocks instead 30.7. In a loop without rests: stages of half or of three
  * quarters the size 0.2 more, half as much again 0.2 more; W brought to L2 one to eight stages
  * ahead 0.3 to 6.0 more.
+ *
+ * Other designs, beside this one's 25.8 to 26.3, a floor of 23.4 to 23.7 and one row's 24.1 to
+ * 24.5: mma.sync with X's half resident and W straight from memory into registers, whose pieces of
+ * 64 bytes a row halve the memory's rate however many are on their way (46 to 49; 41 with L2
+ * reading 256 bytes); rings of each warp's own, filled by cp.async in pieces of 256 and 512 bytes a
+ * row, without barriers and maps: two blocks that share k 26.8 to 29.9, with X for 32 features a
+ * block and no cluster 27.3, for 16 features 29.7 to 31.4.
  */
 #ifndef TNL_KERNELS_COMMON_HOPPER_ROWS_CUH
 #define TNL_KERNELS_COMMON_HOPPER_ROWS_CUH
