@@ -66,7 +66,9 @@ json_t *results_parse(const char *text, json_t *stamp, const row_list *rows) {
             json_object_set_new(row, "only_named", json_true());
         json_object_update(row, stamp);
     }
-    json_object_update(json_object_get(run, "context"), stamp);
+    json_t *context = json_object_get(run, "context");
+    json_object_del(context, "executable"); /* where it lay says nothing of what it measured */
+    json_object_update(context, stamp);
     return run;
 }
 

@@ -5,9 +5,8 @@
  * are cut into segments: a first sweep computes the state that each segment, or each of several
  * parts of it, leaves behind, as if it began with zero; a small kernel makes of them the states
  * before segments (where parts are few, the second sweep's blocks may do that); and with these the
- * blocks of the second sweep begin. There are at most two such
- * sets of states, k^T v forwards (for o, and transposed for dq) and q^T do backwards (for dv, and
- * transposed for dk).
+ * blocks of the second sweep begin. There are at most two such sets of states, k^T v forwards (for
+ * o, and transposed for dq) and q^T do backwards (for dv, and transposed for dk).
  *
  * Workspace, float32:
  *     [ states at the ends of parts, forwards ][ the same backwards ][ a copy of the incoming

@@ -26,8 +26,8 @@
  *
  * With D = 4096 (43 tiles of half the length a block) it is 1.84 in one launch or several. Two
  * stages, or waiting for each stage's products before the next are started with three, leave the
- * tensor cores idle (10.1 and 9.1). A third fewer instructions a stage, by roles that the compiler
- * knows to be a warp's (uniform registers), are 0.1 to 1 %.
+ * tensor cores idle (10.1 and 9.1). A quarter fewer instructions, by roles that the compiler knows
+ * to be a warp's (uniform registers), are 0.1 to 1 %.
  *
  * Shared memory:
  *     stage 0 | stage 1 | stage 2 | stage 3 | a writer's panels, for each of 8 warps | barriers
